@@ -1,0 +1,113 @@
+//! What a run may do: limits, rates and policies, already checked.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::job::{ErrorClass, Micros};
+use crate::backlog::BacklogError;
+
+/// The engine's settings. Kinds carry their own polling times and attempts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Most requests claimed and not settled at a time.
+    pub max_in_flight: usize,
+    /// Most HTTP exchanges at a time.
+    pub max_connections: usize,
+    /// Creates per second.
+    pub submit_rate: Rate,
+    /// Polls per second; `None` for as many as come due.
+    pub poll_rate: Option<Rate>,
+    /// Least time from one poll's answer to the next poll of that job, whatever its kind says.
+    pub poll_floor: Duration,
+    /// What becomes of a request whose create has an unknown fate.
+    pub on_unknown_create: UnknownCreatePolicy,
+    /// Most rows that are begun in this run.
+    pub limit: Option<u64>,
+    /// Time after which nothing new is begun.
+    pub max_runtime: Option<Duration>,
+    /// This many failures in a row end the run.
+    pub max_failures: Option<u64>,
+    /// Most that all runs on this backlog may spend together.
+    pub max_spend: Option<Micros>,
+    /// Spent in earlier runs.
+    pub spent_before: Micros,
+    /// How long jobs in flight are polled on after a signal.
+    pub drain_timeout: Duration,
+    /// The wall clock.
+    pub wall_clock: fn() -> Timestamp,
+}
+
+/// A rate of requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Per second, above zero.
+    pub per_second: f64,
+    /// How many may go at once.
+    pub burst: std::num::NonZeroU32,
+}
+
+/// What becomes of a request whose create has an unknown fate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownCreatePolicy {
+    /// It is created again: it may be paid twice, and no row is lost.
+    Retry,
+    /// It ends as failed, with `unknown_create`.
+    Fail,
+}
+
+/// Why a run ended. A normal end is one, too.
+#[derive(Debug)]
+pub enum StopReason {
+    /// Every request has its outcome.
+    Done,
+    /// `--limit` rows were begun and have their outcomes.
+    RowLimit,
+    /// The next create could exceed `--max-spend`.
+    MaxSpend,
+    /// `--max-runtime` is over.
+    MaxRuntime,
+    /// `--max-failures` in a row.
+    MaxFailures,
+    /// The service says that the balance is used up.
+    NoBalance(String),
+    /// The service does not accept the account token.
+    BadToken(String),
+    /// The service says that the account is suspended or blocked.
+    Blocked(String),
+    /// Five refusals in a row that nothing explains; the service's words.
+    Refusals(String),
+    /// The service could not be reached for too long; the last fault.
+    Unreachable(String),
+    /// The service asks for a longer pause than we wait: this long.
+    LongPause(Duration),
+    /// SIGINT.
+    Interrupted,
+    /// SIGTERM.
+    Terminated,
+    /// The backlog failed.
+    Backlog(BacklogError),
+}
+
+/// Counts of one run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Outcomes: solved.
+    pub solved: u64,
+    /// Outcomes: failed.
+    pub failed: u64,
+    /// Outcomes: rejected.
+    pub rejected: u64,
+    /// Creates sent or perhaps sent.
+    pub creates: u64,
+    /// Of those, creates whose fate is unknown.
+    pub unknown_creates: u64,
+    /// Attempts repeated because a solve failed.
+    pub retries: u64,
+    /// Polls.
+    pub polls: u64,
+    /// Spent, billed or perhaps billed.
+    pub spend: Micros,
+    /// Outcomes that are not solved, by class.
+    pub errors: std::collections::BTreeMap<ErrorClass, u64>,
+}

@@ -1,0 +1,17 @@
+//! pollwheel: a crash-safe batch runner for slow, paid web APIs.
+//!
+//! Requests come from a CSV file, are created at a solver service under a rate limit, wait on one
+//! timer wheel to be polled, and end as one row each of an output CSV. The layers, from the bottom
+//! up; imports point down only:
+//!
+//! | layer | module |
+//! | --- | --- |
+//! | 0 | [`job`] |
+//! | 1 | [`api`], [`backlog`], [`sink`] |
+//! | 2 | [`engine`], [`simulator`] |
+//! | 3 | [`config`], [`telemetry`] |
+//! | 4 | [`cli`] |
+//!
+//! `ARCHITECTURE.md` tells how they work together.
+
+pub mod job;
