@@ -6,8 +6,8 @@
 //! durable. There is at most one command per job under way, so both channels, which hold
 //! [`Recorder::channel`]'s `capacity`, never fill up and the two sides can't block each other.
 
-use std::future::Future;
 use std::time::Duration;
+use std::{io, thread};
 
 use tokio::sync::mpsc;
 
@@ -20,6 +20,7 @@ const LARGEST_BATCH: usize = 512;
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 
 /// What the engine asks for.
+#[derive(Debug)]
 enum Command {
     Record {
         tag: usize,
@@ -60,12 +61,17 @@ pub struct Recorder {
     completions: mpsc::Receiver<Completion>,
 }
 
+/// The recording end.
+#[derive(Debug)]
+pub struct RecordingEnd {
+    inbox: mpsc::Receiver<Command>,
+    outbox: mpsc::Sender<Completion>,
+}
+
 impl Recorder {
-    /// Two ends: the engine's, and a future that serves it on `backlog` until closed.
-    ///
-    /// `capacity` is the most jobs that the engine holds. The future blocks where the backlog does:
-    /// give it a thread with a runtime of its own, or join it with the engine on a paused clock.
-    pub fn channel<B: Backlog>(backlog: B, capacity: usize) -> (Self, impl Future<Output = ()>) {
+    /// Two ends, for at most `capacity` jobs at a time.
+    #[must_use]
+    pub fn channel(capacity: usize) -> (Self, RecordingEnd) {
         // One record per job, and beside them a claim, a close and a word on a stall.
         let (commands, inbox) = mpsc::channel(capacity + 2);
         let (outbox, completions) = mpsc::channel(capacity + 4);
@@ -74,8 +80,28 @@ impl Recorder {
                 commands,
                 completions,
             },
-            serve(backlog, inbox, outbox),
+            RecordingEnd { inbox, outbox },
         )
+    }
+
+    /// The engine's end of a recorder that works on a thread of its own, where it may block. The
+    /// thread ends after a close, a failure, or when the engine's end is dropped: join it.
+    ///
+    /// # Errors
+    ///
+    /// Where the system gives no thread.
+    pub fn on_thread<B: Backlog + Send + 'static>(
+        backlog: B,
+        capacity: usize,
+    ) -> io::Result<(Self, thread::JoinHandle<()>)> {
+        let (recorder, end) = Self::channel(capacity);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        let thread = thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || runtime.block_on(end.serve(backlog)))?;
+        Ok((recorder, thread))
     }
 
     /// Asks for a record. `tag` comes back when it is durable.
@@ -135,55 +161,56 @@ impl Recorder {
     }
 }
 
-async fn serve<B: Backlog>(
-    mut backlog: B,
-    mut inbox: mpsc::Receiver<Command>,
-    outbox: mpsc::Sender<Completion>,
-) {
-    let mut commands = Vec::with_capacity(LARGEST_BATCH);
-    while inbox.recv_many(&mut commands, LARGEST_BATCH).await > 0 {
-        let mut tags = Vec::new();
-        let mut batch = Vec::new();
-        let mut polls_so_far = 0;
-        let mut claim = None;
-        let mut close = false;
-        for command in commands.drain(..) {
-            match command {
-                Command::Record {
-                    tag,
-                    ticket,
-                    record,
-                    polls,
-                } => {
-                    tags.push(tag);
-                    batch.push((ticket, record));
-                    polls_so_far = polls;
+impl RecordingEnd {
+    /// Serves the engine on `backlog` until it closes it or lets go, or until it fails. Blocks where
+    /// the backlog does.
+    pub async fn serve<B: Backlog>(self, mut backlog: B) {
+        let Self { mut inbox, outbox } = self;
+        let mut commands = Vec::with_capacity(LARGEST_BATCH);
+        while inbox.recv_many(&mut commands, LARGEST_BATCH).await > 0 {
+            let mut tags = Vec::new();
+            let mut batch = Vec::new();
+            let mut polls_so_far = 0;
+            let mut claim = None;
+            let mut close = false;
+            for command in commands.drain(..) {
+                match command {
+                    Command::Record {
+                        tag,
+                        ticket,
+                        record,
+                        polls,
+                    } => {
+                        tags.push(tag);
+                        batch.push((ticket, record));
+                        polls_so_far = polls;
+                    }
+                    Command::Claim { max } => claim = Some(max),
+                    Command::Close => close = true,
                 }
-                Command::Claim { max } => claim = Some(max),
-                Command::Close => close = true,
             }
-        }
-        let done = async {
-            if !batch.is_empty() {
-                insist(&mut backlog, &batch, polls_so_far, &outbox).await?;
-                say(&outbox, Completion::Recorded(tags)).await;
-            }
-            if let Some(max) = claim {
-                let claimed = backlog.claim(max).await?;
-                say(&outbox, Completion::Claimed(claimed)).await;
+            let done = async {
+                if !batch.is_empty() {
+                    insist(&mut backlog, &batch, polls_so_far, &outbox).await?;
+                    say(&outbox, Completion::Recorded(tags)).await;
+                }
+                if let Some(max) = claim {
+                    let claimed = backlog.claim(max).await?;
+                    say(&outbox, Completion::Claimed(claimed)).await;
+                }
+                if close {
+                    backlog.close().await?;
+                    say(&outbox, Completion::Closed).await;
+                }
+                Ok(())
+            };
+            if let Err(error) = done.await {
+                say(&outbox, Completion::Failed(error)).await;
+                return;
             }
             if close {
-                backlog.close().await?;
-                say(&outbox, Completion::Closed).await;
+                return;
             }
-            Ok(())
-        };
-        if let Err(error) = done.await {
-            say(&outbox, Completion::Failed(error)).await;
-            return;
-        }
-        if close {
-            return;
         }
     }
 }

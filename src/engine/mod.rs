@@ -312,4 +312,4 @@ enum End {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -112,7 +112,8 @@ impl<T: Transport + 'static> Engine<'_, T> {
         }
     }
 
-    /// A job of an earlier process goes on: polled after one floor, for the time it has left.
+    /// A job of an earlier process goes on, for the time it has left. Nobody knows when it was polled
+    /// last, so the first poll waits a whole interval.
     fn adopt(&mut self, key: usize, waiting: Waiting, now: Instant) {
         let job = &mut self.jobs[key];
         let left = waiting
@@ -126,9 +127,8 @@ impl<T: Transport + 'static> Engine<'_, T> {
             remote_id: &waiting.remote_id,
         });
         let spread = job.kind().interval.mul_f64(self.rng.f64());
-        let interval = job.kind().interval.min(self.settings.poll_floor);
         job.deadline = now + left;
-        job.due = now + self.settings.poll_floor.max(interval) + spread;
+        job.due = now + job.kind().interval.max(self.settings.poll_floor) + spread;
         job.waiting = Some(waiting);
         job.step = Step::Waiting;
         job.timer = Some(self.wheel.set(job.due, Timer::Poll(key)));
