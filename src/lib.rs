@@ -14,4 +14,5 @@
 //!
 //! `ARCHITECTURE.md` tells how they work together.
 
+pub mod api;
 pub mod job;
