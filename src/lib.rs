@@ -16,3 +16,5 @@
 
 pub mod job;
 pub mod config;
+pub mod telemetry;
+pub mod cli;
