@@ -32,7 +32,7 @@ pub use base_url::BaseUrl;
 pub use environment::Environment;
 pub use layers::{Config, Flags};
 pub use provenance::{Origin, Provenance, show};
-pub use settings::{LogFormat, LogLevel, SETTINGS, Section, Setting, Settings};
+pub use settings::{LogFormat, SETTINGS, Section, Setting, Settings};
 pub use token::FoundToken;
 
 /// The file that is read where `--config` names none and it is there.

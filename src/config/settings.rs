@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::Level;
+
 use super::BaseUrl;
 use super::layers::Layers;
 use super::value::{
@@ -92,21 +94,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// What is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Errors alone; no progress either.
-    Error,
-    /// What may need a look.
-    Warn,
-    /// The run's milestones.
-    Info,
-    /// Each create and each outcome.
-    Debug,
-    /// Each poll.
-    Trace,
 }
 
 macro_rules! settings {
@@ -210,7 +197,7 @@ settings! {
     /// How log lines are written: text or json
     Logs log_format: LogFormat = required(one_of(LOG_FORMATS)), "FORMAT", "text";
     /// What is logged: error, warn, info, debug or trace
-    Logs log_level: LogLevel = required(one_of(LOG_LEVELS)), "LEVEL", "info";
+    Logs log_level: Level = required(one_of(LOG_LEVELS)), "LEVEL", "info";
 }
 
 const UNKNOWN_CREATE: &[(&str, UnknownCreatePolicy)] = &[
@@ -218,12 +205,12 @@ const UNKNOWN_CREATE: &[(&str, UnknownCreatePolicy)] = &[
     ("fail", UnknownCreatePolicy::Fail),
 ];
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-const LOG_LEVELS: &[(&str, LogLevel)] = &[
-    ("error", LogLevel::Error),
-    ("warn", LogLevel::Warn),
-    ("info", LogLevel::Info),
-    ("debug", LogLevel::Debug),
-    ("trace", LogLevel::Trace),
+const LOG_LEVELS: &[(&str, Level)] = &[
+    ("error", Level::ERROR),
+    ("warn", Level::WARN),
+    ("info", Level::INFO),
+    ("debug", Level::DEBUG),
+    ("trace", Level::TRACE),
 ];
 
 /// The sites, which are a list and, in a file, a table of their own.
@@ -252,6 +239,6 @@ impl Settings {
     /// Whether only errors are told.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.log_level == LogLevel::Error
+        self.log_level == Level::ERROR
     }
 }

@@ -12,7 +12,15 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry};
 
 use super::Screen;
-use crate::config::{LogFormat, LogLevel};
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStyle {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// The log was started before in this process.
 #[derive(Debug, thiserror::Error)]
@@ -27,37 +35,30 @@ pub struct LogSetupError(#[from] TryInitError);
 /// # Errors
 ///
 /// Where it was started before.
-pub fn start(level: LogLevel, format: LogFormat, screen: &Screen) -> Result<(), LogSetupError> {
+pub fn start(level: Level, style: LogStyle, screen: &Screen) -> Result<(), LogSetupError> {
     let colour = screen.can_draw() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let screen = screen.clone();
-    Ok(subscriber(level, format, colour, move || ScreenWriter(screen.clone())).try_init()?)
+    Ok(subscriber(level, style, colour, move || ScreenWriter(screen.clone())).try_init()?)
 }
 
 /// The subscriber, over any writer. Each line is one `write_all`.
 fn subscriber<W>(
-    level: LogLevel,
-    format: LogFormat,
+    level: Level,
+    style: LogStyle,
     colour: bool,
     writer: W,
 ) -> impl tracing::Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let level = match level {
-        LogLevel::Error => Level::ERROR,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Debug => Level::DEBUG,
-        LogLevel::Trace => Level::TRACE,
-    };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_timer(WallClock)
         .with_target(false)
         .with_ansi(colour);
-    let layer = match format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines
+    let layer = match style {
+        LogStyle::Text => lines.boxed(),
+        LogStyle::Json => lines
             .json()
             .flatten_event(true)
             .with_current_span(false)
@@ -113,11 +114,11 @@ mod tests {
         }
     }
 
-    fn logged(level: LogLevel, format: LogFormat, say: impl FnOnce()) -> String {
+    fn logged(level: Level, style: LogStyle, say: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         tracing::subscriber::with_default(
-            subscriber(level, format, false, move || writer.clone()),
+            subscriber(level, style, false, move || writer.clone()),
             say,
         );
         let bytes = lines.0.lock().unwrap().clone();
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn libraries_are_not_heard_at_any_level() {
-        let text = logged(LogLevel::Trace, LogFormat::Text, || {
+        let text = logged(Level::TRACE, LogStyle::Text, || {
             tracing::error!(target: "hyper::proto", "body: hunter2");
             tracing::error!(target: "reqwest", "body: hunter2");
             tracing::error!(target: "pollwheelish", "not ours either");
@@ -145,22 +146,22 @@ mod tests {
             tracing::trace!("five");
         };
         for (n, level) in [
-            LogLevel::Error,
-            LogLevel::Warn,
-            LogLevel::Info,
-            LogLevel::Debug,
-            LogLevel::Trace,
+            Level::ERROR,
+            Level::WARN,
+            Level::INFO,
+            Level::DEBUG,
+            Level::TRACE,
         ]
         .into_iter()
         .enumerate()
         {
-            assert_eq!(logged(level, LogFormat::Text, say).lines().count(), n + 1);
+            assert_eq!(logged(level, LogStyle::Text, say).lines().count(), n + 1);
         }
     }
 
     #[test]
     fn a_json_line_is_one_object() {
-        let text = logged(LogLevel::Info, LogFormat::Json, || {
+        let text = logged(Level::INFO, LogStyle::Json, || {
             tracing::info!(id = "row 1\n", polls = 3, "created")
         });
         assert_eq!(text.lines().count(), 1);

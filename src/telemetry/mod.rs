@@ -22,7 +22,7 @@ mod table;
 pub use display::{safe, span};
 pub use distributions::Distributions;
 pub use events::{EventLog, Observers};
-pub use log::{LogSetupError, start as start_log};
+pub use log::{LogSetupError, LogStyle, start as start_log};
 pub use progress::Progress;
 pub use screen::Screen;
 pub use summary::{Summary, Totals, WriteSummaryError, stop_word};
