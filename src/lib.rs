@@ -14,6 +14,7 @@
 //!
 //! `ARCHITECTURE.md` tells how they work together.
 
+pub mod api;
 pub mod job;
 pub mod config;
 pub mod telemetry;

@@ -15,7 +15,8 @@ impl AccountToken {
     #[must_use]
     pub fn try_new(text: &str) -> Option<Self> {
         let text = text.trim();
-        let good = !text.is_empty() && text.len() <= 4096 && text.bytes().all(|b| b.is_ascii_graphic());
+        let good =
+            !text.is_empty() && text.len() <= 4096 && text.bytes().all(|b| b.is_ascii_graphic());
         good.then(|| Self(text.into()))
     }
 

@@ -34,7 +34,11 @@ pub trait Transport {
     /// # Cancel safety
     ///
     /// Dropping the future closes the exchange; whether the service acted is then unknown.
-    fn post(&self, path: &'static str, body: Vec<u8>) -> impl Future<Output = Result<Answer, Fault>>;
+    fn post(
+        &self,
+        path: &'static str,
+        body: Vec<u8>,
+    ) -> impl Future<Output = Result<Answer, Fault>>;
 }
 
 /// An HTTP answer, read to its end.

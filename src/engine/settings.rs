@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::job::{ErrorClass, Micros};
 use crate::backlog::BacklogError;
+use crate::job::{ErrorClass, Micros};
 
 /// The engine's settings. Kinds carry their own polling times and attempts.
 #[derive(Clone, Debug)]
@@ -22,8 +22,6 @@ pub struct Settings {
     pub poll_floor: Duration,
     /// What becomes of a request whose create has an unknown fate.
     pub on_unknown_create: UnknownCreatePolicy,
-    /// Most rows that are begun in this run.
-    pub limit: Option<u64>,
     /// Time after which nothing new is begun.
     pub max_runtime: Option<Duration>,
     /// This many failures in a row end the run.
@@ -61,8 +59,6 @@ pub enum UnknownCreatePolicy {
 pub enum StopReason {
     /// Every request has its outcome.
     Done,
-    /// `--limit` rows were begun and have their outcomes.
-    RowLimit,
     /// The next create could exceed `--max-spend`.
     MaxSpend,
     /// `--max-runtime` is over.
@@ -85,7 +81,9 @@ pub enum StopReason {
     Interrupted,
     /// SIGTERM.
     Terminated,
-    /// The backlog failed.
+    /// Nothing could be recorded any more, although it was tried again until the drain time-out.
+    CannotRecord(String),
+    /// The backlog failed for good.
     Backlog(BacklogError),
 }
 

@@ -87,12 +87,19 @@ mod tests {
     #[test]
     fn a_secret_across_the_cut_leaves_no_half() {
         let raw = format!("{}s3cr3t-token", "x".repeat(LONGEST - 4));
-        assert!(!ForeignText::clean(&raw, &["s3cr3t-token"]).as_str().contains("s3cr"));
+        assert!(
+            !ForeignText::clean(&raw, &["s3cr3t-token"])
+                .as_str()
+                .contains("s3cr")
+        );
     }
 
     #[test]
     fn bidirectional_overrides_do_not_reach_a_terminal() {
-        assert_eq!(ForeignText::clean("a\u{202e}b", &[]).as_str(), "a\\u{202e}b");
+        assert_eq!(
+            ForeignText::clean("a\u{202e}b", &[]).as_str(),
+            "a\\u{202e}b"
+        );
     }
 
     #[test]

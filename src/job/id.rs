@@ -77,7 +77,9 @@ impl RemoteId {
     #[must_use]
     pub fn from_json(json: &str) -> Option<Self> {
         if json.starts_with('"') {
-            serde_json::from_str::<String>(json).ok().and_then(|t| Self::text(&t))
+            serde_json::from_str::<String>(json)
+                .ok()
+                .and_then(|t| Self::text(&t))
         } else {
             Self::number(json)
         }
@@ -99,8 +101,17 @@ mod tests {
 
     #[test]
     fn a_remote_id_goes_back_as_it_came() {
-        for json in ["123456", "\"49f9f60a-c809\"", "99999999999999999999999", "\"123\"", "\"a\\\"b\""] {
-            assert_eq!(RemoteId::from_json(json).map(|id| id.to_json()).as_deref(), Some(json));
+        for json in [
+            "123456",
+            "\"49f9f60a-c809\"",
+            "99999999999999999999999",
+            "\"123\"",
+            "\"a\\\"b\"",
+        ] {
+            assert_eq!(
+                RemoteId::from_json(json).map(|id| id.to_json()).as_deref(),
+                Some(json)
+            );
         }
     }
 

@@ -16,8 +16,14 @@ use super::{Micros, TomlFault, parse_toml};
 
 /// The files built in: name and text.
 const BUILT_IN: [(&str, &str); 2] = [
-    ("jobs/hcaptcha.toml", include_str!("../../jobs/hcaptcha.toml")),
-    ("jobs/recaptcha-v2.toml", include_str!("../../jobs/recaptcha-v2.toml")),
+    (
+        "jobs/hcaptcha.toml",
+        include_str!("../../jobs/hcaptcha.toml"),
+    ),
+    (
+        "jobs/recaptcha-v2.toml",
+        include_str!("../../jobs/recaptcha-v2.toml"),
+    ),
 ];
 
 /// Most columns of a kind. Bounds the memory of a request.
@@ -136,20 +142,29 @@ impl Kind {
     pub fn from_toml(file: &str, text: &str) -> Result<Self, TomlFault> {
         let raw: KindFile = parse_toml(file, text)?;
         let fault = |span: Range<usize>, message: String| TomlFault::at(file, text, span, message);
-        let duration = |key: &str, value: &Spanned<String>, least: Duration| {
-            match humantime::parse_duration(value.get_ref()) {
+        let duration =
+            |key: &str, value: &Spanned<String>, least: Duration| match humantime::parse_duration(
+                value.get_ref(),
+            ) {
                 Ok(d) if d >= least && d <= LONGEST_TIME => Ok(d),
                 Ok(_) => Err(fault(
                     value.span(),
-                    format!("{key}: must lie between {} and 24h", humantime::format_duration(least)),
+                    format!(
+                        "{key}: must lie between {} and 24h",
+                        humantime::format_duration(least)
+                    ),
                 )),
-                Err(e) => Err(fault(value.span(), format!("{key}: {e}; write it like \"90s\" or \"2m\""))),
-            }
-        };
+                Err(e) => Err(fault(
+                    value.span(),
+                    format!("{key}: {e}; write it like \"90s\" or \"2m\""),
+                )),
+            };
         let name = raw.name.get_ref();
         let name_is_good = !name.is_empty()
             && name.len() <= 64
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
         if !name_is_good {
             let message = "name: use a-z, 0-9, - and _, at most 64 characters".to_owned();
             return Err(fault(raw.name.span(), message));
@@ -160,7 +175,10 @@ impl Kind {
             .parse::<Micros>()
             .map_err(|e| fault(raw.price.span(), format!("price: {e}")))?;
         if !(1..=100).contains(raw.attempts.get_ref()) {
-            return Err(fault(raw.attempts.span(), "attempts: must lie between 1 and 100".to_owned()));
+            return Err(fault(
+                raw.attempts.span(),
+                "attempts: must lie between 1 and 100".to_owned(),
+            ));
         }
         if raw.protocol.get_ref().is_empty() {
             let message = "protocol: at least one is needed, such as [protocol.v1]".to_owned();
@@ -173,7 +191,11 @@ impl Kind {
             file: file.to_owned(),
             columns,
             price,
-            token_lifetime: duration("token_lifetime", &raw.token_lifetime, Duration::from_secs(1))?,
+            token_lifetime: duration(
+                "token_lifetime",
+                &raw.token_lifetime,
+                Duration::from_secs(1),
+            )?,
             first_after: duration("first_after", &raw.first_after, Duration::ZERO)?,
             interval: duration("interval", &raw.interval, Duration::from_millis(1))?,
             timeout: duration("timeout", &raw.timeout, Duration::from_secs(1))?,
@@ -205,7 +227,10 @@ fn columns(
         }
         for name in std::iter::once(&table.name).chain(&table.aliases) {
             if name == "id" || name == "job" || RESULT_COLUMNS.contains(&name.as_str()) {
-                return Err(fault(span, format!("name: `{name}` is a column of pollwheel's own")));
+                return Err(fault(
+                    span,
+                    format!("name: `{name}` is a column of pollwheel's own"),
+                ));
             }
             if columns.iter().any(|c| c.answers_to(name)) {
                 return Err(fault(span, format!("name: `{name}` stands twice")));
@@ -233,8 +258,12 @@ fn columns(
     if columns.len() > MOST_COLUMNS {
         return Err(fault(whole, format!("column: at most {MOST_COLUMNS}")));
     }
-    if !columns.iter().any(|c| c.field_type == FieldType::Url && c.required) {
-        let message = "column: at least one of type url must be required, or no site could be checked";
+    if !columns
+        .iter()
+        .any(|c| c.field_type == FieldType::Url && c.required)
+    {
+        let message =
+            "column: at least one of type url must be required, or no site could be checked";
         return Err(fault(whole, message.to_owned()));
     }
     Ok(columns)
@@ -260,10 +289,12 @@ impl Kinds {
     /// Where a file built in is wrong, which a test of this module rules out.
     #[must_use]
     pub fn built_in() -> Self {
-        let kinds = BUILT_IN.iter().map(|(file, text)| match Kind::from_toml(file, text) {
-            Ok(kind) => (kind.name.clone(), Arc::new(kind)),
-            Err(fault) => panic!("a kind that is built in is wrong: {fault}"),
-        });
+        let kinds = BUILT_IN
+            .iter()
+            .map(|(file, text)| match Kind::from_toml(file, text) {
+                Ok(kind) => (kind.name.clone(), Arc::new(kind)),
+                Err(fault) => panic!("a kind that is built in is wrong: {fault}"),
+            });
         Self(kinds.collect())
     }
 
@@ -274,7 +305,9 @@ impl Kinds {
 
     /// Changes every kind, for settings that hold for all of them.
     pub fn for_each_mut(&mut self, mut change: impl FnMut(&mut Kind)) {
-        self.0.values_mut().for_each(|kind| change(Arc::make_mut(kind)));
+        self.0
+            .values_mut()
+            .for_each(|kind| change(Arc::make_mut(kind)));
     }
 
     /// The kind of that name.
@@ -291,7 +324,11 @@ impl Kinds {
     /// The names, for messages: `hcaptcha, recaptcha-v2`.
     #[must_use]
     pub fn names(&self) -> String {
-        self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+        self.0
+            .keys()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -305,9 +342,15 @@ mod tests {
         assert_eq!(kinds.names(), "hcaptcha, recaptcha-v2");
         let hcaptcha = kinds.get("hcaptcha").unwrap();
         assert_eq!(hcaptcha.protocols["v1"].type_job_id, "11");
-        assert_eq!(hcaptcha.column("websiteURL"), hcaptcha.column("website_url"));
+        assert_eq!(
+            hcaptcha.column("websiteURL"),
+            hcaptcha.column("website_url")
+        );
         assert_eq!(hcaptcha.columns[0].wire["v1"], "website_url");
-        assert_eq!(kinds.get("recaptcha-v2").unwrap().columns[0].wire["v1"], "websiteURL");
+        assert_eq!(
+            kinds.get("recaptcha-v2").unwrap().columns[0].wire["v1"],
+            "websiteURL"
+        );
     }
 
     fn broken(from: &str, to: &str) -> String {
@@ -324,8 +367,16 @@ mod tests {
             ("attempts = 2", "attempts = 0", "attempts"),
             ("type = \"url\"", "type = \"uri\"", "uri"),
             ("name = \"website_key\"", "name = \"token\"", "token"),
-            ("name = \"website_key\"", "name = \"website_url\"", "website_url"),
-            ("wire = { v1 = \"website_key\" }", "wire = { v9 = \"website_key\" }", "wire"),
+            (
+                "name = \"website_key\"",
+                "name = \"website_url\"",
+                "website_url",
+            ),
+            (
+                "wire = { v1 = \"website_key\" }",
+                "wire = { v9 = \"website_key\" }",
+                "wire",
+            ),
             ("first_after =", "first_afer =", "first_afer"),
         ] {
             let message = broken(from, to);
@@ -338,6 +389,11 @@ mod tests {
     #[test]
     fn a_kind_whose_site_cannot_be_checked_is_refused() {
         let text = BUILT_IN[0].1.replace("type = \"url\"", "type = \"text\"");
-        assert!(Kind::from_toml("k.toml", &text).unwrap_err().to_string().contains("type url"));
+        assert!(
+            Kind::from_toml("k.toml", &text)
+                .unwrap_err()
+                .to_string()
+                .contains("type url")
+        );
     }
 }

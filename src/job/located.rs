@@ -73,12 +73,18 @@ mod tests {
     #[test]
     fn a_fault_names_its_place_and_not_the_value() {
         let e = parse_toml::<One>("c.toml", "# x\nnumber = \"hunter2\"\n").unwrap_err();
-        assert_eq!(e.to_string(), "c.toml:2:10: invalid type: string, expected u32");
+        assert_eq!(
+            e.to_string(),
+            "c.toml:2:10: invalid type: string, expected u32"
+        );
     }
 
     #[test]
     fn an_unknown_key_is_named() {
         let e = parse_toml::<One>("c.toml", "nmber = 1\n").unwrap_err();
-        assert_eq!(e.to_string(), "c.toml:1:1: unknown field `nmber`, expected `number`");
+        assert_eq!(
+            e.to_string(),
+            "c.toml:1:1: unknown field `nmber`, expected `number`"
+        );
     }
 }

@@ -41,8 +41,11 @@ impl FromStr for Micros {
     type Err = ParseMoneyError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let dollars = Decimal::from_str_exact(text.trim()).map_err(|_| ParseMoneyError::NotDecimal)?;
-        let micros = dollars.checked_mul(Decimal::from(1_000_000)).ok_or(ParseMoneyError::OutOfRange)?;
+        let dollars =
+            Decimal::from_str_exact(text.trim()).map_err(|_| ParseMoneyError::NotDecimal)?;
+        let micros = dollars
+            .checked_mul(Decimal::from(1_000_000))
+            .ok_or(ParseMoneyError::OutOfRange)?;
         if !micros.fract().is_zero() {
             return Err(ParseMoneyError::TooFine);
         }
@@ -102,6 +105,9 @@ mod tests {
         assert_eq!("x".parse::<Micros>(), Err(ParseMoneyError::NotDecimal));
         assert_eq!("0.0000001".parse::<Micros>(), Err(ParseMoneyError::TooFine));
         assert_eq!("-1".parse::<Micros>(), Err(ParseMoneyError::OutOfRange));
-        assert_eq!("99999999999999".parse::<Micros>(), Err(ParseMoneyError::OutOfRange));
+        assert_eq!(
+            "99999999999999".parse::<Micros>(),
+            Err(ParseMoneyError::OutOfRange)
+        );
     }
 }

@@ -10,8 +10,18 @@ use super::{Micros, RemoteId};
 
 /// The columns that a result adds to a row, in order. The same names serve as JSON keys.
 pub const RESULT_COLUMNS: [&str; 12] = [
-    "status", "token", "error", "message", "remote_id", "attempts", "polls", "submitted_at",
-    "finished_at", "expires_at", "elapsed_s", "cost",
+    "status",
+    "token",
+    "error",
+    "message",
+    "remote_id",
+    "attempts",
+    "polls",
+    "submitted_at",
+    "finished_at",
+    "expires_at",
+    "elapsed_s",
+    "cost",
 ];
 
 /// The three ways a request can end.
@@ -70,8 +80,14 @@ pub enum ErrorClass {
 impl ErrorClass {
     /// Every class.
     pub const ALL: [Self; 8] = [
-        Self::SolveFailed, Self::Refused, Self::Timeout, Self::Deadline, Self::UnknownCreate,
-        Self::CrashLimit, Self::InvalidRequest, Self::SiteNotAuthorized,
+        Self::SolveFailed,
+        Self::Refused,
+        Self::Timeout,
+        Self::Deadline,
+        Self::UnknownCreate,
+        Self::CrashLimit,
+        Self::InvalidRequest,
+        Self::SiteNotAuthorized,
     ];
 
     /// The word that stands in files.

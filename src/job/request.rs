@@ -96,7 +96,11 @@ impl Problem {
     /// The class that a rejected outcome gets.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
-        if self.is_authorization() { ErrorClass::SiteNotAuthorized } else { ErrorClass::InvalidRequest }
+        if self.is_authorization() {
+            ErrorClass::SiteNotAuthorized
+        } else {
+            ErrorClass::InvalidRequest
+        }
     }
 
     /// Whether the request is well made and only its site is not listed.
@@ -104,7 +108,10 @@ impl Problem {
     pub fn is_authorization(&self) -> bool {
         matches!(
             self,
-            Self::Site { source: SiteError::NotListed { .. } | SiteError::KeyNotListed { .. }, .. }
+            Self::Site {
+                source: SiteError::NotListed { .. } | SiteError::KeyNotListed { .. },
+                ..
+            }
         )
     }
 
@@ -150,18 +157,26 @@ impl Request {
             let text = field(n).unwrap_or_default();
             if text.trim().is_empty() {
                 if column.required {
-                    return Err(Problem::Missing { column: name(), kind: kind.name.clone() });
+                    return Err(Problem::Missing {
+                        column: name(),
+                        kind: kind.name.clone(),
+                    });
                 }
                 values.push(None);
                 continue;
             }
             let value = match column.field_type {
                 FieldType::Text => Value::Text(checked_text(text, column.name.as_str())?),
-                FieldType::Bool => Value::Bool(parse_bool(text).ok_or_else(|| Problem::NotBool { column: name() })?),
+                FieldType::Bool => Value::Bool(
+                    parse_bool(text).ok_or_else(|| Problem::NotBool { column: name() })?,
+                ),
                 FieldType::Url => match sites.authorize(text, site_key) {
                     Ok(url) => Value::Text(url),
                     Err(source) => {
-                        let problem = Problem::Site { column: name(), source };
+                        let problem = Problem::Site {
+                            column: name(),
+                            source,
+                        };
                         if !problem.is_authorization() {
                             return Err(problem);
                         }
@@ -174,7 +189,11 @@ impl Request {
         }
         match not_listed {
             Some(problem) => Err(problem),
-            None => Ok(Self { id, kind: Arc::clone(kind), values }),
+            None => Ok(Self {
+                id,
+                kind: Arc::clone(kind),
+                values,
+            }),
         }
     }
 
@@ -227,7 +246,10 @@ impl Request {
 }
 
 fn checked_text(text: &str, column: &str) -> Result<String, Problem> {
-    let bad = |why| Problem::BadText { column: column.to_owned(), why };
+    let bad = |why| Problem::BadText {
+        column: column.to_owned(),
+        why,
+    };
     let text = text.trim();
     if text.len() > LONGEST_TEXT {
         return Err(bad("is longer than 4096 bytes"));
@@ -253,19 +275,31 @@ mod tests {
 
     fn validate(fields: &[(&str, &str)], sites: &[&str]) -> Result<Request, Problem> {
         let kind = Arc::clone(Kinds::built_in().get("recaptcha-v2").unwrap());
-        let rules = sites.iter().map(|s| SiteRule::try_new(s, vec![]).unwrap()).collect();
+        let rules = sites
+            .iter()
+            .map(|s| SiteRule::try_new(s, vec![]).unwrap())
+            .collect();
         let columns = kind.columns.clone();
         Request::validate(
             RequestId::try_new("r1").unwrap(),
             &kind,
-            |n| fields.iter().find(|(name, _)| columns[n].answers_to(name)).map(|(_, v)| *v),
+            |n| {
+                fields
+                    .iter()
+                    .find(|(name, _)| columns[n].answers_to(name))
+                    .map(|(_, v)| *v)
+            },
             &Allowlist::new(rules),
         )
     }
 
     #[test]
     fn a_good_request() {
-        let fields = [("url", "https://a.example.com"), ("sitekey", " k "), ("invisible", "TRUE")];
+        let fields = [
+            ("url", "https://a.example.com"),
+            ("sitekey", " k "),
+            ("invisible", "TRUE"),
+        ];
         let request = validate(&fields, &["a.example.com"]).unwrap();
         assert_eq!(
             request.values(),
@@ -280,7 +314,10 @@ mod tests {
     #[test]
     fn a_malformed_row_is_not_called_unauthorised() {
         let fields = [("url", "https://a.example.com"), ("sitekey", "")];
-        assert!(matches!(validate(&fields, &[]), Err(Problem::Missing { .. })));
+        assert!(matches!(
+            validate(&fields, &[]),
+            Err(Problem::Missing { .. })
+        ));
         let fields = [("url", "https://a.example.com"), ("sitekey", "k")];
         assert!(validate(&fields, &[]).unwrap_err().is_authorization());
     }
@@ -290,8 +327,24 @@ mod tests {
         let sites = ["a.example.com"];
         let hash = |f: &[(&str, &str)]| validate(f, &sites).unwrap().fields_hash();
         let one = hash(&[("url", "https://a.example.com"), ("sitekey", "k")]);
-        assert_eq!(one, hash(&[("website_key", "k "), ("website_url", "HTTPS://A.example.com/")]));
-        assert_ne!(one, hash(&[("url", "https://a.example.com/x"), ("sitekey", "k")]));
-        assert_ne!(one, hash(&[("url", "https://a.example.com"), ("sitekey", "k"), ("invisible", "no")]));
+        assert_eq!(
+            one,
+            hash(&[
+                ("website_key", "k "),
+                ("website_url", "HTTPS://A.example.com/")
+            ])
+        );
+        assert_ne!(
+            one,
+            hash(&[("url", "https://a.example.com/x"), ("sitekey", "k")])
+        );
+        assert_ne!(
+            one,
+            hash(&[
+                ("url", "https://a.example.com"),
+                ("sitekey", "k"),
+                ("invisible", "no")
+            ])
+        );
     }
 }

@@ -25,13 +25,17 @@ pub enum SiteError {
     #[error("bad URL: {0}")]
     BadUrl(&'static str),
     /// The host is not listed.
-    #[error("site {host} is not authorised; add it with --authorized-site {host} or to [authorization] sites, if you may test it")]
+    #[error(
+        "site {host} is not authorised; add it with --authorized-site {host} or to [authorization] sites, if you may test it"
+    )]
     NotListed {
         /// The host, in canonical form.
         host: String,
     },
     /// The host is listed for other site keys only.
-    #[error("site {host} is authorised for other site keys only; add this one to its `keys` in [authorization] sites, if you may test it")]
+    #[error(
+        "site {host} is authorised for other site keys only; add this one to its `keys` in [authorization] sites, if you may test it"
+    )]
     KeyNotListed {
         /// The host, in canonical form.
         host: String,
@@ -60,7 +64,10 @@ impl SiteRule {
     ///
     /// [`SiteError::BadEntry`] where `host` is not a host, or would cover a whole public suffix.
     pub fn try_new(host: &str, keys: Vec<String>) -> Result<Self, SiteError> {
-        let bad = |why| SiteError::BadEntry { entry: host.escape_debug().to_string(), why };
+        let bad = |why| SiteError::BadEntry {
+            entry: host.escape_debug().to_string(),
+            why,
+        };
         let (wildcard, name) = match host.strip_prefix("*.") {
             Some(domain) => (true, domain),
             None => (false, host),
@@ -155,7 +162,11 @@ impl Allowlist {
             }
         }
         let host = host.to_owned();
-        Err(if listed { SiteError::KeyNotListed { host } } else { SiteError::NotListed { host } })
+        Err(if listed {
+            SiteError::KeyNotListed { host }
+        } else {
+            SiteError::NotListed { host }
+        })
     }
 }
 
@@ -179,7 +190,9 @@ fn parse_url(raw: &str) -> Result<Url, SiteError> {
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
-        return Err(SiteError::BadUrl("it contains user information before the host"));
+        return Err(SiteError::BadUrl(
+            "it contains user information before the host",
+        ));
     }
     if authority.is_empty() {
         return Err(SiteError::BadUrl("it has no host"));
@@ -196,7 +209,12 @@ mod tests {
     use super::*;
 
     fn list(entries: &[&str]) -> Allowlist {
-        Allowlist::new(entries.iter().map(|e| SiteRule::try_new(e, vec![]).unwrap()).collect())
+        Allowlist::new(
+            entries
+                .iter()
+                .map(|e| SiteRule::try_new(e, vec![]).unwrap())
+                .collect(),
+        )
     }
 
     #[test]
@@ -220,7 +238,10 @@ mod tests {
             "https://shop.example.com.evil.net/",
             "https://evil.net/shop.example.com",
         ] {
-            assert!(matches!(sites.authorize(bad, None), Err(SiteError::NotListed { .. })), "{bad}");
+            assert!(
+                matches!(sites.authorize(bad, None), Err(SiteError::NotListed { .. })),
+                "{bad}"
+            );
         }
     }
 
@@ -241,14 +262,19 @@ mod tests {
             "shop.example.com",
             "",
         ] {
-            assert!(matches!(sites.authorize(bad, None), Err(SiteError::BadUrl(_))), "{bad}");
+            assert!(
+                matches!(sites.authorize(bad, None), Err(SiteError::BadUrl(_))),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn what_is_sent_is_what_was_checked() {
         let sites = list(&["xn--bcher-kva.example.com"]);
-        let sent = sites.authorize(" https://BÜCHER.example.com/a b ", None).unwrap();
+        let sent = sites
+            .authorize(" https://BÜCHER.example.com/a b ", None)
+            .unwrap();
         assert_eq!(sent, "https://xn--bcher-kva.example.com/a%20b");
     }
 
@@ -256,7 +282,11 @@ mod tests {
     fn a_pinned_key_is_the_only_one() {
         let rule = SiteRule::try_new("shop.example.com", vec!["k1".to_owned()]).unwrap();
         let sites = Allowlist::new(vec![rule]);
-        assert!(sites.authorize("https://shop.example.com/", Some("k1")).is_ok());
+        assert!(
+            sites
+                .authorize("https://shop.example.com/", Some("k1"))
+                .is_ok()
+        );
         for key in [Some("k2"), None] {
             let refused = sites.authorize("https://shop.example.com/", key);
             assert!(matches!(refused, Err(SiteError::KeyNotListed { .. })));
@@ -266,8 +296,20 @@ mod tests {
     #[test]
     fn entries_that_cover_too_much_or_nothing() {
         for bad in [
-            "*", "*.", "*.com", "*.co.uk", "*.github.io", "a.*.com", "https://x.com", "x.com/", "", "a b",
-            "*.127.0.0.1", "x.com.", "*.localhost", "u@x.com",
+            "*",
+            "*.",
+            "*.com",
+            "*.co.uk",
+            "*.github.io",
+            "a.*.com",
+            "https://x.com",
+            "x.com/",
+            "",
+            "a b",
+            "*.127.0.0.1",
+            "x.com.",
+            "*.localhost",
+            "u@x.com",
         ] {
             assert!(SiteRule::try_new(bad, vec![]).is_err(), "{bad}");
         }

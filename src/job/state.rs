@@ -50,7 +50,9 @@ impl State {
             (Self::Submitting, Transition::Withdraw | Transition::Unknown)
             | (Self::Waiting, Transition::Retry) => Some(Self::Queued),
             (Self::Submitting, Transition::Created) => Some(Self::Waiting),
-            (Self::Queued | Self::Submitting | Self::Waiting, Transition::Finish) => Some(Self::Settled),
+            (Self::Queued | Self::Submitting | Self::Waiting, Transition::Finish) => {
+                Some(Self::Settled)
+            }
             _ => None,
         }
     }
@@ -74,8 +76,12 @@ mod tests {
     #[test]
     fn a_settled_request_stays_settled() {
         for t in [
-            Transition::Begin, Transition::Withdraw, Transition::Unknown, Transition::Created,
-            Transition::Retry, Transition::Finish,
+            Transition::Begin,
+            Transition::Withdraw,
+            Transition::Unknown,
+            Transition::Created,
+            Transition::Retry,
+            Transition::Finish,
         ] {
             assert_eq!(State::Settled.after(t), None);
         }

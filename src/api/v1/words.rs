@@ -1,0 +1,80 @@
+//! The words by which a refusal is read, in lower case and without diacritics.
+//!
+//! Sources: the service's documents, its error codes of v2, and public clients of the same family.
+
+/// Names of the account token. `khóa tài khoản` (account key) is what the original calls it.
+pub(super) const TOKEN_NAMES: [&str; 14] = [
+    "api token", "apitoken", "api key", "apikey", "client key", "clientkey", "access token",
+    "account token", "account key", "token api", "key api", "khoa tai khoan", "khoa api",
+    "ma api",
+];
+/// What can be wrong with the account token.
+pub(super) const NOT_ACCEPTED: [&str; 29] = [
+    "invalid", "incorrect", "wrong", "unknown", "missing", "required", "expired", "revoked",
+    "disabled", "inactive", "not valid", "not correct", "not found", "not exist", "not exists",
+    "no such", "not recognized", "not recognised", "not active", "khong hop le", "khong dung",
+    "khong ton tai", "khong tim thay", "khong chinh xac", "khong co", "sai", "het han", "thieu",
+    "chua kich hoat",
+];
+/// Complaints about a bare "token", word for word: the word alone may mean a captcha's token.
+pub(super) const BARE_TOKEN: [&str; 21] = [
+    "invalid token", "token invalid", "token is invalid", "token not valid",
+    "token is not valid", "wrong token", "incorrect token", "token is incorrect",
+    "token is wrong", "unknown token", "missing token", "token is missing", "token is required",
+    "token not found", "token does not exist", "token khong hop le", "token khong dung",
+    "token khong ton tai", "token khong chinh xac", "sai token", "thieu token",
+];
+/// Complaints that name no token at all.
+pub(super) const NOT_LET_IN: [&str; 7] = [
+    "unauthorized", "unauthorised", "unauthenticated", "authentication failed",
+    "key does not exist", "tai khoan khong ton tai", "account does not exist",
+];
+/// What a row is about. Beside one of these, words that name no account are about the row.
+pub(super) const ROW: [&str; 18] = [
+    "captcha", "recaptcha", "hcaptcha", "website", "websitekey", "websiteurl", "site",
+    "sitekey", "url", "domain", "host", "page", "proxy", "trang web", "type", "task", "job",
+    "solution",
+];
+/// Whom a service locks out.
+pub(super) const ACCOUNT: [&str; 5] = [
+    "account", "user", "customer", "tai khoan", "nguoi dung",
+];
+/// How it says so.
+pub(super) const LOCKED: [&str; 14] = [
+    "suspended", "blocked", "banned", "locked", "disabled", "deactivated", "inactive",
+    "bi khoa", "tam khoa", "da khoa", "bi chan", "bi cam", "bi dinh chi", "vo hieu hoa",
+];
+/// How it says that it does not serve an address.
+pub(super) const ADDRESS_REFUSED: [&str; 3] = [
+    "ip not allowed", "ip is not allowed", "ip address is not allowed",
+];
+/// What an account can run out of.
+pub(super) const MONEY: [&str; 7] = [
+    "balance", "fund", "funds", "credit", "credits", "money", "so du",
+];
+/// How a service says that there is too little of it.
+pub(super) const SHORT: [&str; 22] = [
+    "insufficient", "not enough", "enough", "low", "zero", "0", "empty", "out of", "exhausted",
+    "negative", "ran out", "run out", "not sufficient", "less than", "top up", "khong du",
+    "khong con", "khong co", "het", "thap", "nho hon", "it hon",
+];
+/// Both in one.
+pub(super) const NO_MONEY: [&str; 13] = [
+    "no balance", "no fund", "no funds", "no credit", "no credits", "add funds", "add credits",
+    "payment required", "het tien", "khong du tien", "nap tien", "nap them tien",
+    "tai khoan khong du",
+];
+/// What is said of money that stays: "0 credits charged".
+pub(super) const NOT_SPENT: [&str; 4] = [
+    "charged", "deducted", "refunded", "returned",
+];
+/// What a poll names.
+pub(super) const JOB: [&str; 7] = [
+    "job", "jobs", "jobid", "task", "taskid", "id", "cong viec",
+];
+/// How a service says that it does not know it.
+pub(super) const NOT_KNOWN: [&str; 14] = [
+    "not found", "not exist", "not exists", "no such", "invalid", "not valid", "unknown",
+    "wrong", "expired", "khong ton tai", "khong tim thay", "khong hop le", "khong dung",
+    "het han",
+];

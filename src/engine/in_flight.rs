@@ -1,0 +1,126 @@
+//! A request that the engine has claimed, and where it stands.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backlog::{Claim, History, Ticket, Waiting};
+use crate::job::{ErrorClass, ForeignText, Kind, Outcome, Request};
+
+use super::health::Health;
+use super::policy::Doubts;
+use super::wheel::TimerKey;
+
+/// A claimed request.
+pub(super) struct InFlight {
+    pub(super) ticket: Ticket,
+    pub(super) request: Rc<Request>,
+    pub(super) history: History,
+    pub(super) step: Step,
+    /// Its one timer, while it stands on the wheel.
+    pub(super) timer: Option<TimerKey>,
+    /// Its job at the service.
+    pub(super) waiting: Option<Waiting>,
+    /// When that job is given up.
+    pub(super) deadline: Instant,
+    /// When its create may leave, or its next poll is due.
+    pub(super) due: Instant,
+    /// `due` is a slot of the poll limiter.
+    pub(super) slotted: bool,
+    /// When its last exchange began.
+    pub(super) sent_at: Instant,
+    /// Polls of the present job, not in `history` yet.
+    pub(super) job_polls: u32,
+    doubts: DoubtLog,
+}
+
+/// Where a claimed request stands. What is recorded is always a step behind.
+pub(super) enum Step {
+    /// In the queue of those to be begun.
+    Queued,
+    /// On the wheel until it may be begun again.
+    Delayed,
+    /// Being recorded, to go on so.
+    Recording(After),
+    /// Begun; on the wheel until its slot, or in the queue of those to be sent.
+    Begun,
+    /// Its create is on the wire.
+    Creating,
+    /// Its job is on the wheel until the next poll, or in the queue of those to be polled.
+    Waiting,
+    /// Its poll is on the wire.
+    Polling,
+}
+
+/// How a request goes on once its record is durable.
+pub(super) enum After {
+    /// Its create may leave. When that was asked for.
+    Begun(Instant),
+    /// Its job is to be polled.
+    Created,
+    /// It may be begun again after this time.
+    Requeue(Duration),
+    /// It ends so (its create was withdrawn first).
+    Finish(ErrorClass, ForeignText),
+    /// It has ended so.
+    Settled(Box<Outcome>),
+    /// It is handed back.
+    Release,
+    /// It was handed back.
+    Released,
+}
+
+/// Answers in a row that were no verdict.
+#[derive(Default)]
+struct DoubtLog {
+    count: u32,
+    /// Time and success count at the first of them.
+    first: Option<(Instant, u64)>,
+}
+
+impl InFlight {
+    pub(super) fn new(claim: Claim, now: Instant) -> Self {
+        Self {
+            ticket: claim.ticket,
+            request: Rc::new(claim.request),
+            history: claim.history,
+            step: Step::Queued,
+            timer: None,
+            waiting: None,
+            deadline: now,
+            due: now,
+            slotted: false,
+            sent_at: now,
+            job_polls: 0,
+            doubts: DoubtLog::default(),
+        }
+    }
+
+    pub(super) fn kind(&self) -> &Kind {
+        self.request.kind()
+    }
+
+    /// Counts an answer that was no verdict.
+    pub(super) fn doubt(&mut self, now: Instant, health: &Health) -> Doubts {
+        self.doubts.count = self.doubts.count.saturating_add(1);
+        let (since, successes) = *self.doubts.first.get_or_insert((now, health.successes()));
+        Doubts {
+            count: self.doubts.count,
+            others_succeeded: health.successes() > successes,
+            lasting: now.saturating_duration_since(since) >= self.kind().timeout,
+        }
+    }
+
+    /// An answer that was a verdict ends the doubts.
+    pub(super) fn trust(&mut self) {
+        self.doubts = DoubtLog::default();
+    }
+
+    /// Jobs that may still be created because solves failed, should this one fail.
+    pub(super) fn attempts_left(&self) -> u32 {
+        self.kind()
+            .attempts
+            .saturating_sub(self.history.failed_attempts.saturating_add(1))
+    }
+}

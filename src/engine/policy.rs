@@ -1,0 +1,304 @@
+//! What follows from an answer. Pure: no clock, no I/O, chance passed in.
+//!
+//! What must stay true: both matches are exhaustive, so that a new class of answer forces a
+//! decision here; nothing is called unknown that is known not to exist, and nothing is called
+//! known not to exist that may have been paid; a job is timed out only by a poll made after its
+//! deadline.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::api::{CreateReply, PollReply, Refusal, RefusalCause, RetryAfter};
+use crate::job::{ErrorClass, ForeignText, RemoteId};
+
+use super::UnknownCreatePolicy;
+
+/// Unexplained refusals of one request before it is believed that they are about the request.
+const REFUSALS_TO_BELIEVE: u32 = 3;
+/// Answers of "no such job" before a job is believed to be gone: replicas lag.
+const UNKNOWN_JOBS_TO_BELIEVE: u32 = 3;
+/// Unknown creates of one request before they may be held against it.
+const UNKNOWNS_TO_BELIEVE: u32 = 3;
+/// Faulty polls after the deadline, while others succeed, that end a job.
+const LATE_FAULTS_TO_BELIEVE: u32 = 5;
+
+/// First and longest bound of the backoff.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What a decision on a request needs to know about its past answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Doubts {
+    /// Answers in a row that were no verdict, this one included.
+    pub(super) count: u32,
+    /// Whether other requests had success since the first of them.
+    pub(super) others_succeeded: bool,
+    /// Whether they go on for longer than a job may take.
+    pub(super) lasting: bool,
+}
+
+/// What follows from a create's answer.
+#[derive(Debug)]
+pub(super) enum CreateVerdict {
+    /// Record the id and wait.
+    Wait(RemoteId),
+    /// No job exists: take the create back, then go on so.
+    Withdraw(AfterWithdraw),
+    /// A job may exist: record that, then create again after a backoff.
+    CountAndRetry(ForeignText),
+    /// A job may exist: the request ends.
+    CountAndFail(ForeignText),
+}
+
+/// How a request goes on whose create is known not to exist.
+#[derive(Debug)]
+pub(super) enum AfterWithdraw {
+    /// The service could not be reached: again after a backoff.
+    Unsent(ForeignText),
+    /// The service is busy: again when it wants to be asked.
+    Throttled(Option<RetryAfter>),
+    /// A refusal that may be about anything: again after a backoff.
+    Doubted(ForeignText),
+    /// The service does not take this request: it ends.
+    Refused(ForeignText),
+    /// The account is at fault: the request stays unsettled, and the run stops.
+    AccountFault(Refusal),
+}
+
+/// What follows from a poll's answer.
+#[derive(Debug)]
+pub(super) enum PollVerdict {
+    /// The job is done.
+    Solved(SecretString),
+    /// Poll again at the usual interval.
+    Again,
+    /// Poll again slowly: the status is one that nobody documented.
+    AgainSlowly(ForeignText),
+    /// No verdict: poll again after a backoff.
+    AgainLater(ForeignText),
+    /// Everybody waits.
+    Throttled(Option<RetryAfter>),
+    /// The solve failed: create a new job.
+    NewAttempt(ForeignText),
+    /// The request ends.
+    Fail(ErrorClass, ForeignText),
+    /// An unexplained refusal: again after a backoff, and the run may have to stop.
+    Doubted(ForeignText),
+    /// The account is at fault: the job stays recorded as waiting, and the run stops.
+    AccountFault(Refusal),
+}
+
+/// Decides on a create's answer.
+pub(super) fn after_create(
+    reply: CreateReply,
+    doubts: Doubts,
+    policy: UnknownCreatePolicy,
+) -> CreateVerdict {
+    match reply {
+        CreateReply::Created(id) => CreateVerdict::Wait(id),
+        CreateReply::NotSent(why) => CreateVerdict::Withdraw(AfterWithdraw::Unsent(why)),
+        CreateReply::Throttled(after) => CreateVerdict::Withdraw(AfterWithdraw::Throttled(after)),
+        CreateReply::Unknown(why) => {
+            let hopeless =
+                doubts.lasting && doubts.others_succeeded && doubts.count >= UNKNOWNS_TO_BELIEVE;
+            match policy {
+                UnknownCreatePolicy::Retry if !hopeless => CreateVerdict::CountAndRetry(why),
+                UnknownCreatePolicy::Retry | UnknownCreatePolicy::Fail => {
+                    CreateVerdict::CountAndFail(why)
+                }
+            }
+        }
+        CreateReply::Refused(refusal) => CreateVerdict::Withdraw(match refusal.cause {
+            RefusalCause::BadToken | RefusalCause::NoBalance | RefusalCause::Blocked => {
+                AfterWithdraw::AccountFault(refusal)
+            }
+            RefusalCause::UnknownJob | RefusalCause::Unrecognised => {
+                if doubts.others_succeeded && doubts.count >= REFUSALS_TO_BELIEVE {
+                    AfterWithdraw::Refused(refusal.message)
+                } else {
+                    AfterWithdraw::Doubted(refusal.message)
+                }
+            }
+        }),
+    }
+}
+
+/// Decides on a poll's answer. `overdue`: the poll was sent after the job's deadline.
+/// `attempts_left`: further jobs that may be created for the request.
+pub(super) fn after_poll(
+    reply: PollReply,
+    overdue: bool,
+    attempts_left: u32,
+    doubts: Doubts,
+) -> PollVerdict {
+    let timed_out =
+        |why: String| PollVerdict::Fail(ErrorClass::Timeout, ForeignText::clean(&why, &[]));
+    match reply {
+        PollReply::Solved(token) => PollVerdict::Solved(token),
+        PollReply::Pending if overdue => timed_out("still pending after its time".to_owned()),
+        PollReply::Pending => PollVerdict::Again,
+        PollReply::UnknownStatus(status) if overdue => {
+            timed_out(format!("still `{status}` after its time"))
+        }
+        PollReply::UnknownStatus(status) => PollVerdict::AgainSlowly(status),
+        PollReply::Failed(why) if attempts_left > 0 => PollVerdict::NewAttempt(why),
+        PollReply::Failed(why) => PollVerdict::Fail(ErrorClass::SolveFailed, why),
+        PollReply::Throttled(after) => PollVerdict::Throttled(after),
+        PollReply::Transient(why) => {
+            if overdue && doubts.others_succeeded && doubts.count >= LATE_FAULTS_TO_BELIEVE {
+                timed_out(format!("no usable answer after its time: {why}"))
+            } else {
+                PollVerdict::AgainLater(why)
+            }
+        }
+        PollReply::Refused(refusal) => match refusal.cause {
+            RefusalCause::BadToken | RefusalCause::NoBalance | RefusalCause::Blocked => {
+                PollVerdict::AccountFault(refusal)
+            }
+            RefusalCause::UnknownJob if doubts.count >= UNKNOWN_JOBS_TO_BELIEVE => {
+                PollVerdict::Fail(ErrorClass::Refused, refusal.message)
+            }
+            RefusalCause::UnknownJob => PollVerdict::AgainLater(refusal.message),
+            RefusalCause::Unrecognised => {
+                if doubts.others_succeeded && doubts.count >= REFUSALS_TO_BELIEVE {
+                    PollVerdict::Fail(ErrorClass::Refused, refusal.message)
+                } else {
+                    PollVerdict::Doubted(refusal.message)
+                }
+            }
+        },
+    }
+}
+
+/// Full jitter: a time between nothing and a bound that doubles from 1 s to 30 s with every failure.
+///
+/// Source: AWS Architecture Blog, "Exponential Backoff And Jitter".
+pub(super) fn backoff(failures: u32, rng: &mut fastrand::Rng) -> Duration {
+    let bound = BACKOFF
+        .0
+        .saturating_mul(1 << failures.saturating_sub(1).min(16))
+        .min(BACKOFF.1);
+    bound.mul_f64(rng.f64())
+}
+
+/// `interval` and up to a tenth more, so that a burst of creates does not stay a burst of polls.
+pub(super) fn jittered(interval: Duration, rng: &mut fastrand::Rng) -> Duration {
+    interval + interval.mul_f64(rng.f64() / 10.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(s: &str) -> ForeignText {
+        ForeignText::clean(s, &[])
+    }
+
+    fn refused(cause: RefusalCause) -> Refusal {
+        Refusal {
+            cause,
+            message: text("no"),
+        }
+    }
+
+    const CONVINCED: Doubts = Doubts {
+        count: 9,
+        others_succeeded: true,
+        lasting: true,
+    };
+
+    #[test]
+    fn only_what_is_known_not_to_exist_is_withdrawn() {
+        for policy in [UnknownCreatePolicy::Retry, UnknownCreatePolicy::Fail] {
+            for doubts in [Doubts::default(), CONVINCED] {
+                let verdict = after_create(CreateReply::Unknown(text("reset")), doubts, policy);
+                assert!(
+                    !matches!(verdict, CreateVerdict::Withdraw(_)),
+                    "{verdict:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_held_against_a_request_only_while_others_succeed() {
+        let alone = Doubts {
+            count: 9,
+            others_succeeded: false,
+            lasting: true,
+        };
+        let reply = || CreateReply::Refused(refused(RefusalCause::Unrecognised));
+        let verdict = after_create(reply(), alone, UnknownCreatePolicy::Retry);
+        assert!(matches!(
+            verdict,
+            CreateVerdict::Withdraw(AfterWithdraw::Doubted(_))
+        ));
+        let verdict = after_create(reply(), CONVINCED, UnknownCreatePolicy::Retry);
+        assert!(matches!(
+            verdict,
+            CreateVerdict::Withdraw(AfterWithdraw::Refused(_))
+        ));
+    }
+
+    #[test]
+    fn an_account_fault_settles_no_row() {
+        for cause in [
+            RefusalCause::BadToken,
+            RefusalCause::NoBalance,
+            RefusalCause::Blocked,
+        ] {
+            let verdict = after_create(
+                CreateReply::Refused(refused(cause)),
+                CONVINCED,
+                UnknownCreatePolicy::Fail,
+            );
+            assert!(matches!(
+                verdict,
+                CreateVerdict::Withdraw(AfterWithdraw::AccountFault(_))
+            ));
+            let verdict = after_poll(PollReply::Refused(refused(cause)), true, 0, CONVINCED);
+            assert!(matches!(verdict, PollVerdict::AccountFault(_)));
+        }
+    }
+
+    #[test]
+    fn a_job_is_timed_out_only_by_a_poll_after_its_deadline() {
+        assert!(matches!(
+            after_poll(PollReply::Pending, false, 0, CONVINCED),
+            PollVerdict::Again
+        ));
+        let verdict = after_poll(PollReply::Pending, true, 5, CONVINCED);
+        assert!(matches!(verdict, PollVerdict::Fail(ErrorClass::Timeout, _)));
+        let verdict = after_poll(
+            PollReply::Transient(text("502")),
+            true,
+            0,
+            Doubts::default(),
+        );
+        assert!(matches!(verdict, PollVerdict::AgainLater(_)));
+    }
+
+    #[test]
+    fn a_failed_solve_is_tried_again_while_attempts_are_left() {
+        let failed = || PollReply::Failed(text("fail"));
+        assert!(matches!(
+            after_poll(failed(), false, 1, CONVINCED),
+            PollVerdict::NewAttempt(_)
+        ));
+        let verdict = after_poll(failed(), false, 0, CONVINCED);
+        assert!(matches!(
+            verdict,
+            PollVerdict::Fail(ErrorClass::SolveFailed, _)
+        ));
+    }
+
+    #[test]
+    fn backoff_grows_to_its_bound() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for failures in 0..200 {
+            assert!(backoff(failures, &mut rng) <= BACKOFF.1);
+        }
+        assert!((0..50).all(|_| backoff(1, &mut rng) <= BACKOFF.0));
+        assert!((0..50).any(|_| backoff(10, &mut rng) > Duration::from_secs(15)));
+    }
+}

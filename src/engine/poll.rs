@@ -1,0 +1,231 @@
+//! Polling.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api::{PollReply, Transport};
+use crate::backlog::Record;
+use crate::job::{ErrorClass, Micros, Status};
+
+use super::in_flight::{After, Step};
+use super::policy::{self, PollVerdict};
+use super::wheel::Timer;
+use super::{Engine, Event, StopReason};
+
+/// How much slower a job of unknown status is polled.
+const SLOWLY: u32 = 5;
+
+/// Different unknown statuses that are told of. Bounds what a server can make us remember.
+const STATUSES_TOLD: usize = 32;
+
+impl<T: Transport + 'static> Engine<'_, T> {
+    /// Sends the polls that are due, as far as connections, pauses and the poll limiter let them.
+    pub(super) fn send_polls(&mut self, now: Instant) {
+        while self.exchanges() < self.settings.max_connections {
+            let Some(key) = self.due_polls.pop_front() else {
+                return;
+            };
+            if let Some(later) = self.poll_must_wait(key, now) {
+                self.poll_at(key, later);
+                continue;
+            }
+            let job = &mut self.jobs[key];
+            let Some(waiting) = &job.waiting else {
+                continue;
+            };
+            let late = now.saturating_duration_since(job.due);
+            job.step = Step::Polling;
+            job.sent_at = now;
+            job.job_polls += 1;
+            self.tally.polls += 1;
+            self.health.contact(now);
+            self.observer.on(&Event::PollSent {
+                id: job.request.id(),
+                late,
+            });
+            let (client, kind) = (Rc::clone(&self.client), Arc::clone(job.request.kind()));
+            let remote_id = waiting.remote_id.clone();
+            self.polls.push(Box::pin(async move {
+                (key, client.poll(&remote_id, &kind).await)
+            }));
+        }
+    }
+
+    /// The instant until which a due poll has to wait after all.
+    fn poll_must_wait(&mut self, key: usize, now: Instant) -> Option<Instant> {
+        if now < self.polls_held_until {
+            let spread = self.jobs[key].kind().interval.mul_f64(self.rng.f64());
+            return Some(self.polls_held_until + spread);
+        }
+        let limiter = self.poll_limiter.as_mut()?;
+        // A poll that comes back at the slot it was given finds `due` equal to it and leaves.
+        let job = &mut self.jobs[key];
+        if job.slotted {
+            job.slotted = false;
+            return None;
+        }
+        let slot = limiter.reserve_next(now);
+        job.slotted = slot > now;
+        job.slotted.then_some(slot)
+    }
+
+    /// Puts a job on the wheel until its next poll.
+    pub(super) fn poll_at(&mut self, key: usize, at: Instant) {
+        let job = &mut self.jobs[key];
+        job.due = at;
+        job.step = Step::Waiting;
+        job.timer = Some(self.wheel.set(at, Timer::Poll(key)));
+    }
+
+    /// A poll was answered.
+    pub(super) fn poll_answered(&mut self, key: usize, reply: PollReply) {
+        let now = Instant::now();
+        let was_open = self.health.is_open();
+        match &reply {
+            PollReply::Transient(why) => {
+                self.health.poll_failed(now);
+                self.last_fault = why.to_string();
+            }
+            PollReply::Throttled(_) => self.health.answered(),
+            PollReply::Solved(_)
+            | PollReply::Pending
+            | PollReply::UnknownStatus(_)
+            | PollReply::Failed(_)
+            | PollReply::Refused(_) => {
+                self.health.poll_succeeded();
+                self.throttles_in_row = 0;
+            }
+        }
+        self.tell_of_circuit(was_open);
+        let job = &mut self.jobs[key];
+        let doubts = match &reply {
+            PollReply::Transient(_) | PollReply::Refused(_) => job.doubt(now, &self.health),
+            _ => {
+                job.trust();
+                policy::Doubts::default()
+            }
+        };
+        let overdue = job.sent_at >= job.deadline;
+        let interval = job.kind().interval.max(self.settings.poll_floor);
+        match policy::after_poll(reply, overdue, job.attempts_left(), doubts) {
+            PollVerdict::Solved(token) => {
+                self.finish(
+                    key,
+                    Status::Solved,
+                    Some(token),
+                    None,
+                    "",
+                    Micros::ZERO,
+                    false,
+                );
+            }
+            PollVerdict::Again => {
+                let wait = policy::jittered(interval, &mut self.rng);
+                self.poll_after(key, now, wait);
+            }
+            PollVerdict::AgainSlowly(status) => {
+                if self.statuses_told.len() < STATUSES_TOLD
+                    && self.statuses_told.insert(status.to_string())
+                {
+                    self.observer.on(&Event::UnknownStatus { status: &status });
+                }
+                let wait = policy::jittered(interval * SLOWLY, &mut self.rng);
+                self.poll_after(key, now, wait);
+            }
+            PollVerdict::AgainLater(why) => {
+                self.observer.on(&Event::PollInconclusive {
+                    id: self.jobs[key].request.id(),
+                    why: &why,
+                });
+                let wait = interval + policy::backoff(doubts.count, &mut self.rng);
+                self.poll_after(key, now, wait);
+            }
+            PollVerdict::Throttled(pause) => {
+                self.throttle(pause);
+                let wait = policy::jittered(interval, &mut self.rng);
+                self.poll_after(key, now, wait);
+            }
+            PollVerdict::NewAttempt(why) => {
+                self.observer.on(&Event::Retrying {
+                    id: self.jobs[key].request.id(),
+                    why: &why,
+                });
+                self.new_attempt(key);
+                self.failed_once();
+            }
+            PollVerdict::Fail(class, why) => {
+                let refund = match class {
+                    // A solve that failed is not billed; any other job may well be.
+                    ErrorClass::SolveFailed => self.jobs[key].kind().price,
+                    _ => Micros::ZERO,
+                };
+                self.finish(
+                    key,
+                    Status::Failed,
+                    None,
+                    Some(class),
+                    why.as_str(),
+                    refund,
+                    false,
+                );
+                self.failed_once();
+            }
+            PollVerdict::Doubted(why) => {
+                self.observer.on(&Event::PollInconclusive {
+                    id: self.jobs[key].request.id(),
+                    why: &why,
+                });
+                let wait = interval + policy::backoff(doubts.count, &mut self.rng);
+                self.poll_after(key, now, wait);
+                if self.health.refused() {
+                    self.stop(StopReason::Refusals(why.to_string()));
+                }
+            }
+            PollVerdict::AccountFault(refusal) => {
+                self.stop(StopReason::of_account(&refusal));
+                self.release(key);
+            }
+        }
+        self.stop_if_unreachable(now);
+    }
+
+    /// Polls again after `wait`, or right at the deadline where that comes first, but never under
+    /// the floor.
+    fn poll_after(&mut self, key: usize, now: Instant, wait: Duration) {
+        let last = self.jobs[key].deadline.max(now + self.settings.poll_floor);
+        let at = if now < self.jobs[key].deadline {
+            (now + wait).min(last)
+        } else {
+            now + wait
+        };
+        if self.is_drained() {
+            self.release(key);
+        } else {
+            self.poll_at(key, at);
+        }
+    }
+
+    fn new_attempt(&mut self, key: usize) {
+        let job = &mut self.jobs[key];
+        let price = job.kind().price;
+        let polls = std::mem::take(&mut job.job_polls);
+        job.history.polls += polls;
+        job.history.failed_attempts += 1;
+        job.history.spent = job.history.spent - price;
+        job.waiting = None;
+        self.spent = self.spent - price;
+        self.tally.spend = self.tally.spend - price;
+        self.tally.retries += 1;
+        self.record(
+            key,
+            Record::Retry {
+                refund: price,
+                polls,
+            },
+            After::Requeue(Duration::ZERO),
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! What is asked to be recorded, and how a request goes on once it is.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use crate::api::Transport;
+use crate::backlog::{Completion, Record};
+use crate::job::{ErrorClass, ForeignText, Micros, Outcome, Status};
+
+use super::in_flight::{After, Step};
+use super::stop::Mode;
+use super::wheel::Timer;
+use super::{Engine, Event, Failed, StopReason};
+
+impl<T: Transport + 'static> Engine<'_, T> {
+    /// Asks for a record; the request goes on by `after` when it is durable.
+    pub(super) fn record(&mut self, key: usize, record: Record, after: After) {
+        let job = &mut self.jobs[key];
+        job.step = Step::Recording(after);
+        // Where nobody records any more, the loop finds out at its next wake.
+        let _ = self
+            .recorder
+            .record(key, job.ticket, record, self.tally.polls);
+    }
+
+    /// Takes in what the recorder says.
+    pub(super) fn completed(&mut self, completion: Completion) -> Result<(), Failed> {
+        match completion {
+            Completion::Recorded(keys) => {
+                self.stalled = false;
+                keys.into_iter().for_each(|key| self.recorded(key));
+            }
+            Completion::Claimed(claimed) => self.claimed(claimed),
+            Completion::Stalled(why) => {
+                self.stalled = true;
+                self.observer.on(&Event::RecordingStalled { why: &why });
+                self.stop(StopReason::CannotRecord(why));
+            }
+            Completion::Failed(error) => {
+                self.mode = Mode::failed(error);
+                return Err(Failed);
+            }
+            Completion::Closed => {}
+        }
+        Ok(())
+    }
+
+    fn recorded(&mut self, key: usize) {
+        let job = &mut self.jobs[key];
+        let Step::Recording(after) = std::mem::replace(&mut job.step, Step::Queued) else {
+            unreachable!("only jobs that are being recorded are told of")
+        };
+        match after {
+            After::Begun(asked) => self.begun(key, asked),
+            After::Created => {
+                let due = job.due;
+                if let Some(waiting) = &job.waiting {
+                    let event = Event::Created {
+                        id: job.request.id(),
+                        remote_id: &waiting.remote_id,
+                    };
+                    self.observer.on(&event);
+                }
+                if self.is_drained() {
+                    self.release(key);
+                } else {
+                    self.poll_at(key, due);
+                }
+            }
+            After::Requeue(delay) => self.requeue(key, delay),
+            After::Finish(class, why) => {
+                let status = Status::Failed;
+                self.finish(
+                    key,
+                    status,
+                    None,
+                    Some(class),
+                    why.as_str(),
+                    Micros::ZERO,
+                    false,
+                );
+                self.failed_once();
+            }
+            After::Settled(outcome) => {
+                self.count(&outcome);
+                if outcome.status == Status::Solved {
+                    self.health.solved();
+                    self.failures_in_row = 0;
+                }
+                let job = self.jobs.remove(key);
+                let event = Event::Settled {
+                    id: Some(job.request.id()),
+                    outcome: &outcome,
+                };
+                self.observer.on(&event);
+            }
+            After::Release => self.release(key),
+            After::Released => {
+                self.jobs.remove(key);
+            }
+        }
+    }
+
+    fn requeue(&mut self, key: usize, delay: Duration) {
+        if self.is_stopping() {
+            self.release(key);
+        } else if delay.is_zero() {
+            self.jobs[key].step = Step::Queued;
+            self.queued.push_front(key);
+        } else {
+            let timer = self.wheel.set(Instant::now() + delay, Timer::Requeue(key));
+            let job = &mut self.jobs[key];
+            job.step = Step::Delayed;
+            job.timer = Some(timer);
+        }
+    }
+
+    /// Hands a request back: what is recorded of it stays.
+    pub(super) fn release(&mut self, key: usize) {
+        let polls = std::mem::take(&mut self.jobs[key].job_polls);
+        self.record(key, Record::Release { polls }, After::Released);
+    }
+
+    /// Ends a request.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a column of the result, decided by the caller"
+    )]
+    pub(super) fn finish(
+        &mut self,
+        key: usize,
+        status: Status,
+        token: Option<SecretString>,
+        error: Option<ErrorClass>,
+        message: &str,
+        refund: Micros,
+        unknown_create: bool,
+    ) {
+        let finished_at = (self.settings.wall_clock)();
+        let job = &mut self.jobs[key];
+        job.history.spent = job.history.spent - refund;
+        self.spent = self.spent - refund;
+        self.tally.spend = self.tally.spend - refund;
+        let submitted_at = job.waiting.as_ref().map(|w| w.submitted_at);
+        let lifetime = job.kind().token_lifetime;
+        let outcome = Box::new(Outcome {
+            status,
+            expires_at: token
+                .is_some()
+                .then(|| finished_at.saturating_add(lifetime).unwrap_or(finished_at)),
+            token,
+            error,
+            message: message.to_owned(),
+            remote_id: job.waiting.as_ref().map(|w| w.remote_id.clone()),
+            attempts: job.history.creates,
+            polls: job.history.polls + job.job_polls,
+            submitted_at,
+            finished_at,
+            elapsed: submitted_at.map(|at| {
+                Duration::try_from(finished_at.duration_since(at)).unwrap_or(Duration::ZERO)
+            }),
+            cost: job.history.spent,
+        });
+        let record = Record::Finish {
+            outcome: outcome.clone(),
+            refund,
+            unknown_create,
+        };
+        self.record(key, record, After::Settled(outcome));
+    }
+
+    /// Ends a request whose create has an unknown fate.
+    pub(super) fn fail_unknown_create(&mut self, key: usize, why: &ForeignText) {
+        let class = Some(ErrorClass::UnknownCreate);
+        self.finish(
+            key,
+            Status::Failed,
+            None,
+            class,
+            why.as_str(),
+            Micros::ZERO,
+            true,
+        );
+        self.failed_once();
+    }
+
+    /// Counts a failure towards `--max-failures`.
+    pub(super) fn failed_once(&mut self) {
+        self.failures_in_row += 1;
+        if self
+            .settings
+            .max_failures
+            .is_some_and(|max| self.failures_in_row >= max)
+        {
+            self.stop(StopReason::MaxFailures);
+        }
+    }
+}
