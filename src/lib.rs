@@ -15,3 +15,4 @@
 //! `ARCHITECTURE.md` tells how they work together.
 
 pub mod job;
+pub mod simulator;
