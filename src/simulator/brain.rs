@@ -13,17 +13,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use fastrand::Rng;
 use jiff::Timestamp;
-use serde_json::json;
 use tokio::time::Instant;
 
 use crate::job::Micros;
 
 use super::body::{self, BodyWriter};
 use super::fault::{Endpoint, InjectedFault, Page, RetryHint};
-use super::ledger::{JobEnd, JobRecord, Ledger, News, Receipt, RequestKey, Told};
+use super::ledger::Ledger;
+use super::reaction::{Effect, Reaction, Reply};
+use super::record::{JobEnd, JobRecord, News, Receipt, RequestKey, Told};
 use super::request::{BAD_TOKEN, Demand, HttpRequest, decode, endpoint_at};
 use super::script::{Call, Verdict};
 use super::settings::SimulatorSettings;
@@ -43,88 +43,11 @@ const HUGE: usize = 2 << 20;
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=UTF-8";
 
-/// What is to be done about a request.
-#[derive(Debug)]
-pub struct Reaction {
-    /// To be waited for before anything is done.
-    pub delay: Duration,
-    /// What then.
-    pub effect: Effect,
-    /// To be passed to [`Brain::delivered`] once the answer was handed over whole.
-    pub receipt: Option<Receipt>,
-}
-
-/// What becomes of an exchange.
-#[derive(Debug)]
-pub enum Effect {
-    /// It is answered.
-    Answer(Reply),
-    /// The connection is refused, as far as that is still possible.
-    RefuseConnection,
-    /// The connection is reset. The ledger tells whether anything was done before.
-    Reset,
-    /// The answer announces its length and ends after `keep` bytes of its body.
-    CutShort {
-        /// The answer.
-        reply: Reply,
-        /// Less than its body has.
-        keep: usize,
-    },
-    /// The answer's body arrives bit by bit.
-    Slow {
-        /// The answer.
-        reply: Reply,
-        /// For so long.
-        over: Duration,
-    },
-    /// There is no answer. The connection is reset after so long, where the client still waits.
-    Hang(Duration),
-}
-
-/// An HTTP answer.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// The status.
-    pub status: u16,
-    /// The `Content-Type`.
-    pub content_type: &'static str,
-    /// The `Retry-After` header.
-    pub retry_after: Option<String>,
-    /// The body.
-    pub body: Bytes,
-}
-
-/// Without the body, which may hold a token.
-impl std::fmt::Debug for Reply {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reply")
-            .field("status", &self.status)
-            .field("content_type", &self.content_type)
-            .field("body_len", &self.body.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Reply {
-    pub(super) fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self {
-            status,
-            content_type,
-            retry_after: None,
-            body: body.into(),
-        }
-    }
-
-    fn json(body: impl Into<Bytes>) -> Self {
-        Self::new(200, JSON, body)
-    }
-}
-
 /// The simulator.
 #[derive(Debug)]
 pub struct Brain {
     settings: SimulatorSettings,
-    started_at: Instant,
+    pub(super) started_at: Instant,
     /// The wall clock's time at `started_at`.
     started_wall: Timestamp,
     /// One per endpoint, in the order of [`Endpoint::ALL`].
@@ -216,81 +139,6 @@ impl Brain {
     /// Notes that an answer was handed over whole.
     pub fn delivered(&mut self, now: Instant, receipt: Receipt) {
         self.ledger.delivered(now, receipt);
-    }
-
-    /// The ledger's sums as JSON.
-    #[must_use]
-    pub fn totals_json(&self) -> String {
-        let ledger = &self.ledger;
-        json!({
-            "totals": ledger.totals(),
-            "poll_gaps_ms": ledger.poll_gaps_ms(),
-            "polls_of_a_job": ledger.polls_of_a_job(),
-            "fetch_delay_ms": ledger.fetch_delay_ms(),
-            "balance": self.balance.map(|b| b.to_string()),
-        })
-        .to_string()
-    }
-
-    /// The jobs remembered, one JSON object a line. Holds their (make-believe) tokens.
-    #[must_use]
-    pub fn jobs_json_lines(&self, now: Instant) -> String {
-        let mut lines = String::new();
-        for job in self.ledger.jobs() {
-            let state = match job.end {
-                JobEnd::Solved(at) if at <= now => "solved",
-                JobEnd::Failed(at) if at <= now => "failed",
-                JobEnd::Never => "never",
-                JobEnd::Solved(_) | JobEnd::Failed(_) => "pending",
-            };
-            let told = match job.told {
-                Told::Nothing => "nothing",
-                Told::Lost => "lost",
-                Told::Solved => "solved",
-                Told::Failed => "failed",
-            };
-            let line = json!({
-                "job_id": job.id,
-                "ordinal": job.ordinal,
-                "url": job.request.url,
-                "key": job.request.key,
-                "tag": job.request.tag(),
-                "created_ms": self.ms_since_start(job.created_at),
-                "adopted": job.adopted,
-                "answer_delivered": job.answer_delivered,
-                "polls": job.polls,
-                "min_gap_ms": job.min_gap.map(|gap| gap.as_secs_f64() * 1e3),
-                "polls_after_end": job.polls_after_end,
-                "state": state,
-                "told": told,
-                "token": self.token_of(job.id),
-            });
-            lines.push_str(&line.to_string());
-            lines.push('\n');
-        }
-        lines
-    }
-
-    /// The requests remembered, one JSON object a line.
-    #[must_use]
-    pub fn requests_json_lines(&self) -> String {
-        let mut lines = String::new();
-        for (key, record) in self.ledger.requests() {
-            let line = json!({
-                "url": key.url,
-                "key": key.key,
-                "tag": key.tag(),
-                "creates": record.creates,
-                "jobs": record.jobs,
-            });
-            lines.push_str(&line.to_string());
-            lines.push('\n');
-        }
-        lines
-    }
-
-    fn ms_since_start(&self, at: Instant) -> f64 {
-        at.duration_since(self.started_at).as_secs_f64() * 1e3
     }
 
     fn style(&self, job_type: usize) -> TokenStyle {
@@ -487,8 +335,12 @@ impl Brain {
             }
             *balance = *balance - price;
         }
+        // An adopted job may have taken the next id.
+        while self.ledger.job(self.next_job_id).is_some() {
+            self.next_job_id = self.next_job_id.wrapping_add(1);
+        }
         let id = self.next_job_id;
-        self.next_job_id += 1;
+        self.next_job_id = id.wrapping_add(1);
         let ordinal = self.ledger.totals().jobs + 1;
         let end = self.fate(now, mix(self.settings.seed, 5, ordinal));
         self.ledger
@@ -506,7 +358,6 @@ impl Brain {
         let mut job = JobRecord::new(id, 0, Arc::default(), now, end, Micros::ZERO);
         job.adopted = true;
         self.ledger.made(job);
-        self.next_job_id = self.next_job_id.max(id.saturating_add(1));
     }
 
     fn fate(&self, now: Instant, seed: u64) -> JobEnd {

@@ -12,6 +12,9 @@ use fastrand::Rng;
 /// Longest time that is drawn. A lognormal tail has no end, but timers have.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Longest time that can be written.
+const LONGEST_WRITTEN: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
 /// A distribution of durations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Distribution {
@@ -98,13 +101,17 @@ impl fmt::Display for Distribution {
     }
 }
 
-/// A duration with a unit, such as `1m30s`; `0` needs none.
+/// A duration with a unit, such as `1m30s`, of 100 years at most: clocks and dates have an end.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err("a time is missing".to_owned());
     }
-    humantime::parse_duration(text).map_err(|e| format!("`{text}`: {e}"))
+    let parsed = humantime::parse_duration(text).map_err(|e| format!("`{text}`: {e}"))?;
+    if parsed > LONGEST_WRITTEN {
+        return Err(format!("`{text}` is longer than 100 years"));
+    }
+    Ok(parsed)
 }
 
 #[cfg(test)]
@@ -175,6 +182,7 @@ mod tests {
             ("lognormal:8s,-1", "between 0 and 5"),
             ("lognormal:8s,NaN", "between 0 and 5"),
             ("lognormal:x,1", "x"),
+            ("0s..101y", "100 years"),
         ] {
             let message = text.parse::<Distribution>().unwrap_err().to_string();
             assert!(message.contains(why), "{text}: {message}");

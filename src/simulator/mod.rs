@@ -11,10 +11,14 @@
 //! Protocol v1 stands at `/api/…`; `/v2/…` is free for its successor.
 
 mod body;
+mod books;
 mod brain;
 mod distribution;
 mod fault;
 mod ledger;
+mod rates;
+mod reaction;
+mod record;
 mod request;
 mod script;
 mod server;
@@ -23,12 +27,13 @@ mod token;
 mod transport;
 mod words;
 
-pub use brain::{Brain, Effect, Reaction, Reply, SharedBrain};
+pub use brain::{Brain, SharedBrain};
 pub use distribution::{Distribution, ParseDistributionError};
-pub use fault::{Endpoint, FaultRates, InjectedFault, Page, ParseRatesError, RetryHint};
-pub use ledger::{
-    JobEnd, JobRecord, Ledger, Percentiles, Receipt, RequestKey, RequestRecord, Told, Totals,
-};
+pub use fault::{Endpoint, InjectedFault, Page, RetryHint};
+pub use ledger::{Ledger, Percentiles};
+pub use rates::{FaultRates, ParseRatesError};
+pub use reaction::{Effect, Reaction, Reply};
+pub use record::{JobEnd, JobRecord, Receipt, RequestKey, RequestRecord, Told, Totals};
 pub use request::HttpRequest;
 pub use script::{ParseScriptError, Script};
 pub use server::{Server, ServerError};

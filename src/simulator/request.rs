@@ -9,7 +9,7 @@ use url::Url;
 use crate::job::FieldType;
 
 use super::fault::Endpoint;
-use super::ledger::RequestKey;
+use super::record::RequestKey;
 use super::settings::{JobIds, JobType, SimulatorSettings};
 
 /// Words of a refusal for the account token. As documented.
@@ -419,5 +419,20 @@ mod tests {
         assert_eq!(job_id(JobIds::Strings, &"job-7".into()), Ok(Some(7)));
         assert_eq!(job_id(JobIds::Strings, &"7".into()), Ok(None));
         assert!(job_id(JobIds::Strings, &7.into()).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_damage_makes_a_panic_or_another_request(at in 0..300_usize, byte: u8) {
+            let mut body = RECAPTCHA.as_bytes().to_vec();
+            let at = at % body.len();
+            body[at] = byte;
+            let settings = SimulatorSettings::default();
+            let request = HttpRequest::post_json("", &body);
+            if let Ok(Demand::Create { job_type, request }) = decode(&settings, Endpoint::Create, &request) {
+                proptest::prop_assert_eq!(job_type, 1);
+                proptest::prop_assert!(!request.key.is_empty() && request.url.to_ascii_lowercase().starts_with("http"));
+            }
+        }
     }
 }

@@ -423,4 +423,14 @@ mod tests {
             assert!(error.why.contains(why), "{text}: {error}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_parses_or_is_pointed_into(text in "((create|poll|any) ?(#|from |each |job |url~=)?[0-9a-z.#\"ä:]{0,6} ?: ?[a-z0-9_\"=ß ]{0,12}\n?){0,3}") {
+            if let Err(error) = text.parse::<Script>() {
+                let line = text.lines().nth(error.line - 1).unwrap();
+                proptest::prop_assert!(error.column <= line.chars().count() + 1);
+            }
+        }
+    }
 }

@@ -29,8 +29,9 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::brain::{Effect, Reply, SharedBrain};
-use super::ledger::Receipt;
+use super::brain::SharedBrain;
+use super::reaction::{Effect, Reply};
+use super::record::Receipt;
 use super::request::HttpRequest;
 use super::settings::SimulatorSettings;
 

@@ -6,7 +6,7 @@ use crate::api::AccountToken;
 use crate::job::{FieldType, Kinds, Micros, Role};
 
 use super::distribution::Distribution;
-use super::fault::FaultRates;
+use super::rates::FaultRates;
 use super::script::Script;
 use super::token::TokenStyle;
 
@@ -38,7 +38,8 @@ pub struct SimulatorSettings {
     /// Whether job ids are numbers, as documented, or strings.
     pub job_ids: JobIds,
     /// The id of the first job. `None` takes the microseconds of the wall clock, so that the ids of
-    /// a simulator and of the one that was killed before it are not the same.
+    /// a simulator and of the one that was killed before it are not the same. With a fixed one, the
+    /// ids of a restarted simulator mean other jobs than before.
     pub first_job_id: Option<u64>,
     /// Whether a poll for an unknown id makes a job of it, created at that moment: for jobs that a
     /// simulator in an earlier process made.

@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::{Answer, Fault, RetryAfter, Transport};
 
-use super::brain::{Effect, Reply, SharedBrain};
-use super::ledger::Receipt;
+use super::brain::SharedBrain;
+use super::reaction::{Effect, Reply};
+use super::record::Receipt;
 use super::request::HttpRequest;
 
 /// Largest body that a transport hands on.

@@ -119,7 +119,10 @@ fn an_unknown_job_is_refused_or_adopted() {
     assert!(bench.poll(77).contains("Job not found."));
     assert_eq!(bench.brain.ledger().totals().unknown_jobs, 1);
 
-    let mut bench = Bench::new(|s| s.adopt_unknown = true);
+    let mut bench = Bench::new(|s| {
+        s.adopt_unknown = true;
+        s.first_job_id = Some(77);
+    });
     assert!(bench.poll(77).contains("running"));
     bench.pass(5.0);
     assert!(bench.poll(77).contains("success"));

@@ -218,7 +218,7 @@ async fn too_large_a_request_and_wrong_methods_are_refused() {
 
 #[tokio::test]
 async fn a_client_that_leaves_is_not_told() {
-    let server = server("create: delay for=100ms").await;
+    let server = server("create: delay for=300ms").await;
     let mut client = Client::new(&server).await;
     client.send("POST", "/api/createJob", CREATE).await;
     while jobs(&server) == 0 {
@@ -250,6 +250,20 @@ async fn stopping_ends_answers_that_hang() {
     assert!(start.elapsed() < Duration::from_secs(5));
     let (text, _) = client.rest().await;
     assert_eq!(text, "");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_by_the_server_first() {
+    let mut settings = SimulatorSettings::exact(Duration::ZERO);
+    settings.keep_alive = Duration::from_millis(50);
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = Server::bind(settings, any, false, CancellationToken::new())
+        .await
+        .unwrap();
+    let mut client = Client::new(&server).await;
+    assert_eq!(client.get("/health").await, "ok\n");
+    assert_eq!(client.rest().await, (String::new(), None));
+    server.stop().await.unwrap();
 }
 
 #[tokio::test]
