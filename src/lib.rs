@@ -15,4 +15,10 @@
 //! `ARCHITECTURE.md` tells how they work together.
 
 pub mod api;
+pub mod backlog;
+pub mod cli;
+pub mod config;
+pub mod engine;
 pub mod job;
+pub mod simulator;
+pub mod telemetry;

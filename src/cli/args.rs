@@ -1,0 +1,389 @@
+//! The command line's grammar. The options that are settings come from the one table in
+//! [`crate::config`]; only the verbs and what is peculiar to them is written here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::{StyledStr, Styles};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+
+use super::{ExitCode, Sink, Source};
+use crate::config::{Flags, SETTINGS, Section, Setting};
+
+/// A crash-safe batch runner for slow, paid web APIs: create a job, poll for its result, never pay twice
+#[derive(Debug, Parser)]
+#[command(
+    name = "pollwheel",
+    version,
+    max_term_width = 110,
+    styles = Styles::plain(),
+    after_help = after_help(),
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = false,
+)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Drain a CSV file and exit; the same command goes on after a crash
+    #[command(after_help = after_help())]
+    Run(RunArgs),
+    /// Validate settings and a file, say what a run would cost; sends nothing
+    #[command(after_help = after_help())]
+    Check(CheckArgs),
+    /// Say what a running, killed or finished run has done
+    Status(StatusArgs),
+    /// Run a make-believe service; prints the URL it listens on
+    Simulate(SimulateArgs),
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Where requests come from: FILE.csv, or - for CSV on stdin
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
+    pub from: Source,
+    /// Where outcomes go: FILE.csv, or - for CSV on stdout
+    #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
+    pub to: Sink,
+    /// The settings given as flags.
+    #[command(flatten)]
+    pub settings: SettingFlags,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The input: FILE.csv
+    #[arg(value_name = "FILE.csv")]
+    pub file: PathBuf,
+    /// The settings given as flags.
+    #[command(flatten)]
+    pub settings: SettingFlags,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The run's output, FILE.csv, or its journal
+    #[arg(value_name = "FILE.csv")]
+    pub file: StatusOf,
+    /// The journal, where --journal named one for the run
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `status` is asked about: a file, and never a list of Redis in this version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusOf(pub PathBuf);
+
+impl std::str::FromStr for StatusOf {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<Sink>().map_err(|e| e.to_string())? {
+            Sink::File(path) => Ok(Self(path)),
+            Sink::Stdout => Err(
+                "a stream keeps nothing; name the input's journal: INPUT.csv.journal".to_owned(),
+            ),
+        }
+    }
+}
+
+/// `simulate`. The forms of the values are the simulator's own; see its settings.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:0]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:0",
+        hide_default_value = true
+    )]
+    pub listen: SocketAddr,
+    /// Listen on an address that others can reach
+    #[arg(long)]
+    pub allow_remote: bool,
+    /// How long solves take: 2s, 1s..3s, lognormal:8s,0.5 [default: 2s..8s]
+    #[arg(long, value_name = "TIME")]
+    pub solve_time: Option<String>,
+    /// How long answers take, in the same forms [default: 10ms..50ms]
+    #[arg(long, value_name = "TIME")]
+    pub latency: Option<String>,
+    /// Fraction of jobs that fail [default: 0]
+    #[arg(long, value_name = "FRACTION")]
+    pub fail_rate: Option<f64>,
+    /// Fraction of jobs that never end [default: 0]
+    #[arg(long, value_name = "FRACTION")]
+    pub never_rate: Option<f64>,
+    /// Faults by rate, such as create:reset_after=0.02 or poll:500=0.05,html=0.01 (repeatable)
+    #[arg(long, value_name = "RATES")]
+    pub fault: Vec<String>,
+    /// File of scripted faults, one a line, such as `create #3: reset_after`
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+    /// Same seed, same requests: same behaviour [default: 1]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Balance of the account, in US dollars [default: unlimited]
+    #[arg(long, value_name = "DOLLARS")]
+    pub balance: Option<crate::job::Micros>,
+    /// Accept only this make-believe account token [default: any]
+    #[arg(long, value_name = "TEXT")]
+    pub token: Option<String>,
+    /// Answer in one plain shape instead of all documented ones
+    #[arg(long)]
+    pub plain: bool,
+}
+
+/// The flags of the settings' table, and `--config`, `--authorized-site`, `-v`, `-q`.
+#[derive(Debug, Default)]
+pub struct SettingFlags(pub Flags);
+
+const CONFIG: &str = "config";
+const SITE: &str = "authorized_site";
+const VERBOSE: &str = "verbose";
+const QUIET: &str = "quiet";
+const LOG_LEVEL: &str = "log_level";
+
+/// The option of a setting.
+fn option(setting: &'static Setting) -> Arg {
+    let help = setting.help.trim();
+    let help = match setting.default {
+        "" | "false" => help.to_owned(),
+        default => format!("{help} [default: {default}]"),
+    };
+    // clap wants names that live as long as the process; there are some thirty of them.
+    let long: &'static str = setting.key.replace('_', "-").leak();
+    let arg = Arg::new(setting.key)
+        .long(long)
+        .help(StyledStr::from(help))
+        .help_heading(setting.section.heading());
+    if setting.is_switch() {
+        // `--ordered`, and `--ordered=false` where the configuration file says true.
+        arg.num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_name("BOOL")
+            .hide_possible_values(true)
+    } else {
+        arg.value_name(setting.value_name).allow_hyphen_values(true)
+    }
+}
+
+impl Args for SettingFlags {
+    fn augment_args(cmd: Command) -> Command {
+        let cmd = cmd.next_help_heading("Configuration").arg(
+            Arg::new(CONFIG)
+                .long(CONFIG)
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Configuration file [default: ./config.toml where there is one]"),
+        );
+        let site = Arg::new(SITE)
+            .long("authorized-site")
+            .value_name("HOST")
+            .action(ArgAction::Append)
+            .help("Site that may be submitted, such as shop.example.com or *.example.com (repeatable; replaces the configured list)")
+            .help_heading(Section::Service.heading());
+        let verbosity = [
+            (VERBOSE, 'v', "Log each job (-vv: each poll)"),
+            (QUIET, 'q', "Log errors only, show no progress"),
+        ]
+        .map(|(name, short, help)| {
+            Arg::new(name)
+                .short(short)
+                .action(ArgAction::Count)
+                .help(help)
+                .help_heading(Section::Logs.heading())
+        });
+        let [verbose, quiet] = verbosity;
+        cmd.args(SETTINGS.iter().filter(|s| s.has_flag()).map(option))
+            .arg(site)
+            .arg(verbose.conflicts_with_all([QUIET, LOG_LEVEL]))
+            .arg(quiet.conflicts_with(LOG_LEVEL))
+    }
+
+    fn augment_args_for_update(cmd: Command) -> Command {
+        Self::augment_args(cmd)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Flags::default();
+        for setting in SETTINGS.iter().filter(|s| s.has_flag()) {
+            if let Some(text) = matches.get_one::<String>(setting.key) {
+                flags.set(setting.key, text, setting.flag());
+            }
+        }
+        for host in matches.get_many::<String>(SITE).into_iter().flatten() {
+            flags.add_site(host);
+        }
+        if let Some(path) = matches.get_one::<PathBuf>(CONFIG) {
+            flags.set_config(path.clone());
+        }
+        match (matches.get_count(VERBOSE), matches.get_count(QUIET)) {
+            (0, 0) => {}
+            (0, _) => flags.set(LOG_LEVEL, "error", "-q"),
+            (1, _) => flags.set(LOG_LEVEL, "debug", "-v"),
+            _ => flags.set(LOG_LEVEL, "trace", "-vv"),
+        }
+        Ok(Self(flags))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// What stands below the options.
+fn after_help() -> String {
+    let codes: Vec<_> = ExitCode::ALL
+        .iter()
+        .map(|(code, words)| format!("  {:<3}  {words}\n", *code as u8))
+        .collect();
+    format!(
+        "\
+Every option of run and check can also be set by a variable (POLLWHEEL_MAX_IN_FLIGHT=500)
+or in the configuration file (max_in_flight = 500); the flag wins, then the variable, then
+the file. The account token comes from POLLWHEEL_API_TOKEN, or the file that api_token_file
+names, and from nowhere else.
+
+Examples:
+  pollwheel run --from jobs/sample.csv --to results.csv --simulate
+  pollwheel check requests.csv --authorized-site shop.example.com
+  pollwheel run --from requests.csv --to results.csv --max-spend 1.50
+  pollwheel run --from - --to - < requests.csv | mail-results
+  pollwheel status results.csv
+
+Exit codes:
+{}",
+        codes.concat()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<CommandLine, clap::Error> {
+        CommandLine::try_parse_from(std::iter::once("pollwheel").chain(words.iter().copied()))
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn the_options_of_the_contract_are_there() {
+        let command = CommandLine::command();
+        let run = command.find_subcommand("run").unwrap();
+        let options: Vec<_> = run.get_arguments().filter_map(|a| a.get_long()).collect();
+        for option in [
+            "from",
+            "to",
+            "config",
+            "jobs",
+            "base-url",
+            "protocol",
+            "simulate",
+            "authorized-site",
+            "job",
+            "journal",
+            "max-in-flight",
+            "submit-rate",
+            "poll-rate",
+            "poll-interval",
+            "max-connections",
+            "timeout",
+            "attempts",
+            "on-unknown-create",
+            "skip-bad-rows",
+            "ordered",
+            "fresh",
+            "abandon-paid",
+            "retry-failed",
+            "limit",
+            "max-runtime",
+            "max-failures",
+            "max-spend",
+            "drain-timeout",
+            "lock-wait",
+            "delimiter",
+            "summary",
+            "log-format",
+            "log-level",
+        ] {
+            assert!(options.contains(&option), "--{option}");
+        }
+        assert!(
+            !options.iter().any(|option| option.contains("token")),
+            "a token is no flag"
+        );
+    }
+
+    #[test]
+    fn redis_is_refused_as_usage() {
+        for words in [
+            &["run", "--from", "redis:jobs", "--to", "out.csv"][..],
+            &["run", "--from", "in.csv", "--to", "redis:done"],
+            &["status", "redis:jobs"],
+        ] {
+            let error = parse(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("not in this version"), "{error}");
+        }
+    }
+
+    #[test]
+    fn switches_can_be_switched_off() {
+        let given = |word| {
+            let Verb::Check(args) = parse(&["check", "in.csv", word]).unwrap().verb else {
+                unreachable!()
+            };
+            format!("{:?}", args.settings)
+        };
+        assert!(
+            given("--ordered").contains(r#""ordered": ("true""#),
+            "{}",
+            given("--ordered")
+        );
+        assert!(given("--ordered=false").contains(r#""ordered": ("false""#));
+    }
+
+    #[test]
+    fn verbosity_is_the_log_level_by_another_name() {
+        for (word, level) in [("-v", "debug"), ("-vv", "trace"), ("-q", "error")] {
+            let Verb::Check(args) = parse(&["check", "in.csv", word]).unwrap().verb else {
+                unreachable!()
+            };
+            assert!(format!("{:?}", args.settings).contains(level));
+        }
+        assert!(parse(&["check", "in.csv", "-v", "-q"]).is_err());
+        assert!(parse(&["check", "in.csv", "-q", "--log-level", "warn"]).is_err());
+    }
+
+    #[test]
+    fn help_shows_no_value_of_the_environment() {
+        for arg in CommandLine::command()
+            .get_subcommands()
+            .flat_map(|c| c.get_arguments().cloned().collect::<Vec<_>>())
+        {
+            assert_eq!(arg.get_env(), None);
+        }
+    }
+}

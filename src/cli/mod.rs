@@ -1,0 +1,52 @@
+//! The verbs. The only place that picks concrete types, prints, and sets exit codes.
+//!
+//! What must stay true: stdout carries only what was asked for on it; everything else goes to
+//! stderr. The numbers of [`ExitCode`] and the words of the command line are a contract.
+
+mod again;
+mod args;
+mod check;
+mod endpoint;
+mod exit;
+mod failure;
+mod print;
+mod simulate;
+mod status;
+
+use clap::Parser;
+
+pub use args::{CheckArgs, CommandLine, RunArgs, SettingFlags, SimulateArgs, StatusArgs, Verb};
+pub use endpoint::{EndpointError, Sink, Source, journal};
+pub use exit::ExitCode;
+pub use failure::Failure;
+
+/// The whole program.
+#[must_use]
+pub fn main() -> std::process::ExitCode {
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            // Help and version were asked for: stdout and 0. All else: stderr and 2.
+            let asked_for = !error.use_stderr();
+            let _ = error.print();
+            return if asked_for {
+                ExitCode::Success
+            } else {
+                ExitCode::Usage
+            }
+            .into();
+        }
+    };
+    let ended = match command_line.verb {
+        Verb::Run(_) => Err(Failure::new(ExitCode::Config, "not wired")),
+        Verb::Check(_) => Err(Failure::new(ExitCode::Config, "not wired")),
+        Verb::Status(_) => Err(Failure::new(ExitCode::Config, "not wired")),
+        Verb::Simulate(args) => simulate::simulate(&args),
+    };
+    ended
+        .unwrap_or_else(|failure| {
+            print::note(&failure.render());
+            failure.code
+        })
+        .into()
+}

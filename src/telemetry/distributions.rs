@@ -1,0 +1,71 @@
+//! How long solves took, and how many polls they needed.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::engine::{Event, Observer};
+use crate::job::Status;
+
+/// Solve times and polls of the rows that were solved in this run. A few tens of KiB, whatever the
+/// number of rows; values are exact to three digits.
+#[derive(Clone, Debug)]
+pub struct Distributions {
+    /// Milliseconds.
+    solve_time: Histogram<u64>,
+    polls: Histogram<u64>,
+}
+
+/// Solve times beyond a day are counted as one.
+const LONGEST_MS: u64 = 24 * 60 * 60 * 1000;
+/// A day of polls at the floor.
+const MOST_POLLS: u64 = 43_200;
+
+impl Default for Distributions {
+    fn default() -> Self {
+        // The bounds are constants that fit; the fallback grows by itself.
+        let histogram =
+            |high| Histogram::new_with_bounds(1, high, 3).or_else(|_| Histogram::new(3));
+        match (histogram(LONGEST_MS), histogram(MOST_POLLS)) {
+            (Ok(solve_time), Ok(polls)) => Self { solve_time, polls },
+            _ => unreachable!("three digits are within what a histogram takes"),
+        }
+    }
+}
+
+impl Distributions {
+    /// Rows that were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.solve_time.len()
+    }
+
+    /// The solve time that a fraction of all solves did not exceed; `None` before the first.
+    #[must_use]
+    pub fn solve_time(&self, quantile: f64) -> Option<Duration> {
+        let millis = || Duration::from_millis(self.solve_time.value_at_quantile(quantile));
+        (!self.solve_time.is_empty()).then(millis)
+    }
+
+    /// Polls of a solved row: on average, and the most.
+    #[must_use]
+    pub fn polls(&self) -> Option<(f64, u64)> {
+        (!self.polls.is_empty()).then(|| (self.polls.mean(), self.polls.max()))
+    }
+}
+
+impl Observer for Distributions {
+    fn on(&mut self, event: &Event<'_>) {
+        let Event::Settled { outcome, .. } = event else {
+            return;
+        };
+        if outcome.status != Status::Solved {
+            return;
+        }
+        if let Some(elapsed) = outcome.elapsed {
+            self.solve_time
+                .saturating_record(u64::try_from(elapsed.as_millis()).unwrap_or(LONGEST_MS));
+        }
+        self.polls.saturating_record(outcome.polls.into());
+    }
+}
