@@ -555,6 +555,11 @@ fn words_of_refusals() {
         ),
         ("Api token rate limit exceeded", Unrecognised, None),
         (
+            "Api token is fine but for now this kind is disabled",
+            Unrecognised,
+            None,
+        ),
+        (
             "Api token accepted. Website key invalid.",
             Unrecognised,
             None,
