@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -323,8 +323,6 @@ async fn read(mut body: Incoming) -> Option<Vec<u8>> {
 type News = Option<(SharedBrain, Receipt)>;
 
 fn response(reply: Reply, news: News, ending: Ending) -> Response<AnswerBody> {
-    let whole_len = reply.body.len();
-    let cut = matches!(ending, Ending::Cut { .. });
     let mut response = Response::new(AnswerBody {
         rest: reply.body,
         news,
@@ -339,9 +337,6 @@ fn response(reply: Reply, news: News, ending: Ending) -> Response<AnswerBody> {
         .and_then(|w| HeaderValue::try_from(w).ok())
     {
         headers.insert(RETRY_AFTER, when);
-    }
-    if cut {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(whole_len));
     }
     response
 }
@@ -438,12 +433,9 @@ impl Body for AnswerBody {
         self.rest.is_empty() && !matches!(self.ending, Ending::Cut { .. })
     }
 
+    /// The whole length, which the head announces, also of an answer that will be cut.
     fn size_hint(&self) -> SizeHint {
-        match self.ending {
-            // The header announces more than will come.
-            Ending::Cut { .. } => SizeHint::default(),
-            Ending::Whole | Ending::Slow { .. } => SizeHint::with_exact(self.rest.len() as u64),
-        }
+        SizeHint::with_exact(self.rest.len() as u64)
     }
 }
 
