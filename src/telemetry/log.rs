@@ -35,10 +35,17 @@ pub struct LogSetupError(#[from] TryInitError);
 /// # Errors
 ///
 /// Where it was started before.
-pub fn start(level: Level, style: LogStyle, screen: &Screen) -> Result<(), LogSetupError> {
+pub fn start(
+    level: Level,
+    style: impl Into<LogStyle>,
+    screen: &Screen,
+) -> Result<(), LogSetupError> {
     let colour = screen.can_draw() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let screen = screen.clone();
-    Ok(subscriber(level, style, colour, move || ScreenWriter(screen.clone())).try_init()?)
+    Ok(subscriber(level, style.into(), colour, move || {
+        ScreenWriter(screen.clone())
+    })
+    .try_init()?)
 }
 
 /// The subscriber, over any writer. Each line is one `write_all`.
