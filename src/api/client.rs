@@ -99,3 +99,115 @@ impl<T: Transport> Client<T> {
         ForeignText::clean(text, &[self.identity.account.expose()])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::api::{AccountToken, Answer};
+    use crate::job::{Allowlist, Kinds, RequestId, SiteRule};
+
+    /// Gives one answer, and keeps what was sent.
+    struct Canned(Result<Answer, Fault>, RefCell<Vec<(&'static str, Vec<u8>)>>);
+
+    impl Transport for Canned {
+        async fn post(&self, path: &'static str, body: Vec<u8>) -> Result<Answer, Fault> {
+            self.1.borrow_mut().push((path, body));
+            self.0.clone()
+        }
+    }
+
+    fn client(outcome: Result<Answer, Fault>) -> Client<Canned> {
+        let identity = Identity {
+            base_url: Identity::SIMULATED.to_owned(),
+            protocol: Protocol::V1,
+            account: AccountToken::try_new("s3cr3t-account").unwrap(),
+        };
+        Client::new(Canned(outcome, RefCell::default()), identity)
+    }
+
+    fn ok(body: &'static str) -> Result<Answer, Fault> {
+        let content_type = "application/json".to_owned();
+        let body = Bytes::from_static(body.as_bytes());
+        Ok(Answer {
+            status: 200,
+            retry_after: None,
+            content_type,
+            body,
+        })
+    }
+
+    fn request(kinds: &Kinds) -> Request {
+        let sites = Allowlist::new(vec![SiteRule::try_new("a.example.com", vec![]).unwrap()]);
+        let id = RequestId::try_new("r1").unwrap();
+        let fields = ["https://a.example.com", "k"];
+        let kind: &Arc<Kind> = kinds.get("hcaptcha").unwrap();
+        Request::validate(id, kind, |n| Some(fields[n]), &sites).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_message_goes_to_its_path() {
+        let kinds = Kinds::built_in();
+        let request = request(&kinds);
+        let creating = client(ok(r#"{"error": false, "job_id": 7}"#));
+        assert!(creating.supports(request.kind()));
+        let CreateReply::Created(id) = creating.create(&request).await else {
+            panic!()
+        };
+        let polling = client(ok(r#"{"status": "success", "result": {"token": "P1_x"}}"#));
+        let reply = polling.poll(&id, request.kind()).await;
+        assert!(matches!(reply, PollReply::Solved(_)), "{reply:?}");
+        let sent = [creating, polling].map(|c| c.transport.1.take().pop().unwrap());
+        assert_eq!(
+            sent.each_ref().map(|(path, _)| *path),
+            ["/api/createJob", "/api/getJobResult"]
+        );
+        assert_eq!(sent[1].1, br#"{"api_token":"s3cr3t-account","job_id":7}"#);
+    }
+
+    #[tokio::test]
+    async fn only_a_create_that_did_not_leave_is_known_not_to_exist() {
+        let kinds = Kinds::built_in();
+        let request = request(&kinds);
+        let id = RemoteId::number("7").unwrap();
+        for (fault, left) in [
+            (Fault::NotSent("refused, s3cr3t-account".to_owned()), false),
+            (Fault::AfterSend("reset, s3cr3t-account".to_owned()), true),
+        ] {
+            let client = client(Err(fault));
+            let (why, unknown) = match client.create(&request).await {
+                CreateReply::NotSent(why) => (why, false),
+                CreateReply::Unknown(why) => (why, true),
+                reply => panic!("{reply:?}"),
+            };
+            assert_eq!(unknown, left);
+            assert!(why.as_str().ends_with(", [secret]"), "{why}");
+            let reply = client.poll(&id, request.kind()).await;
+            assert!(matches!(reply, PollReply::Transient(polled) if polled == why));
+            assert_eq!(
+                client.transport.1.borrow().len(),
+                2,
+                "something was sent twice"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_does_not_speak_the_protocol_is_not_sent() {
+        let mut kinds = Kinds::built_in();
+        kinds.for_each_mut(|kind| kind.protocols.clear());
+        let request = request(&kinds);
+        let client = client(ok(r#"{"job_id": 7}"#));
+        assert!(!client.supports(request.kind()));
+        let reply = client.create(&request).await;
+        assert!(
+            matches!(&reply, CreateReply::NotSent(why) if why.as_str() == "hcaptcha has no [protocol.v1]"),
+            "{reply:?}"
+        );
+        assert!(client.transport.1.borrow().is_empty());
+    }
+}

@@ -1,5 +1,6 @@
 //! The seam between messages and bytes.
 
+use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
@@ -41,8 +42,8 @@ pub trait Transport {
     ) -> impl Future<Output = Result<Answer, Fault>>;
 }
 
-/// An HTTP answer, read to its end.
-#[derive(Clone, Debug)]
+/// An HTTP answer, read to its end. Its `Debug` tells the body's size only: it may hold a token.
+#[derive(Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
@@ -54,7 +55,18 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("retry_after", &self.retry_after)
+            .field("content_type", &self.content_type)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
+}
+
+/// Why there is no answer. The text may quote the other side: it is cleaned before it is kept.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
     /// It failed before any byte of the request was written.
@@ -63,4 +75,25 @@ pub enum Fault {
     /// It failed later: reset, time-out, an answer cut short or too large.
     #[error("{0}")]
     AfterSend(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_does_not_show_its_body() {
+        let body = Bytes::from_static(b"{\"result\": \"P1_x\"}");
+        let answer = Answer {
+            status: 200,
+            retry_after: None,
+            content_type: String::new(),
+            body,
+        };
+        let shown = format!("{answer:?}");
+        assert!(
+            shown.contains("18 bytes") && !shown.contains("P1_x"),
+            "{shown}"
+        );
+    }
 }

@@ -37,7 +37,8 @@ const H2_KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub struct HttpSettings {
     /// What paths are appended to: `https://…`, or `http://…` on this machine.
     pub base_url: String,
-    /// Longest time to a connection: name, TCP and TLS together.
+    /// Longest time to a connection: name, TCP and TLS together; at most half of `total_timeout`
+    /// is taken, so that a service that cannot be reached is known not to have been asked.
     pub connect_timeout: Duration,
     /// Longest time of an exchange, from the first attempt to connect to the answer's last byte.
     pub total_timeout: Duration,
@@ -87,14 +88,16 @@ impl HttpTransport {
     /// fragment; a system without certificates.
     pub fn new(settings: &HttpSettings) -> Result<Self, TransportSetupError> {
         let base = BaseUrl::try_new(&settings.base_url)?;
+        let total_timeout = settings.total_timeout;
+        let connect_timeout = settings.connect_timeout.min(total_timeout / 2);
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("pollwheel/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
             .referer(false)
-            .connect_timeout(settings.connect_timeout)
-            .timeout(settings.total_timeout)
+            .connect_timeout(connect_timeout)
+            .timeout(total_timeout)
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(settings.max_connections)
             .http2_keep_alive_interval(H2_KEEP_ALIVE)
@@ -117,11 +120,6 @@ impl HttpTransport {
         let http = builder
             .build()
             .map_err(|e| TransportSetupError::Tls(root_text(&e)))?;
-        let HttpSettings {
-            total_timeout,
-            connect_timeout,
-            ..
-        } = *settings;
         Ok(Self {
             http,
             base,

@@ -266,6 +266,16 @@ async fn a_tls_handshake_that_hangs_is_not_sent() {
     assert_eq!(why, format!("no connection to {place} within 200ms"));
 }
 
+/// Else a host that cannot be reached would leave creates of unknown fate behind.
+#[tokio::test]
+async fn a_connection_times_out_before_the_exchange_does() {
+    let server =
+        Server::start(|mut stream, _| async move { while stream.read_u8().await.is_ok() {} }).await;
+    let url = server.url.replace("http://", "https://");
+    let why = not_sent(post_within(&url, 60_000, 600).await);
+    assert!(why.ends_with(" within 300ms"), "{why}");
+}
+
 #[tokio::test]
 async fn a_reset_after_the_request_may_have_been_acted_on() {
     let server = Server::start(|mut stream, _| async move {
@@ -457,11 +467,9 @@ async fn proxies_of_the_environment_are_not_used() {
 async fn localhost_is_this_machine_whatever_the_resolver_says() {
     let server = Server::answering(OK).await;
     let (_, port) = server.url.rsplit_once(':').unwrap();
-    assert_eq!(
-        post(&format!("http://LocalHost:{port}"))
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    let transport = transport(&format!("http://LocalHost:{port}/"));
+    assert_eq!(transport.post("/", vec![]).await.unwrap().status, 200);
+    assert!(transport.is_loopback());
+    let canonical = format!("http://localhost:{port}");
+    assert_eq!(transport.canonical_base_url(), canonical);
 }

@@ -131,7 +131,8 @@ impl Clause {
     }
 
     fn is_unknown_job(&self) -> bool {
-        self.has(&JOB) && self.has(&NOT_KNOWN) || self.has(&["khong ton tai"])
+        let names_job = self.has(&JOB) || self.has(&["id"]) && !self.has(&ACCOUNT);
+        names_job && self.has(&NOT_KNOWN) || self.has(&["khong ton tai"])
     }
 }
 

@@ -508,6 +508,8 @@ fn words_of_refusals() {
         ("Sai api token", BadToken, None),
         ("Tài khoản không tồn tại", BadToken, None),
         ("Invalid api token or job id", BadToken, None),
+        ("User not found", BadToken, None),
+        ("Account does not exist.", BadToken, None),
         ("Insufficient balance", NoBalance, None),
         ("Your balance is not enough.", NoBalance, None),
         ("Your balance is 0.00000", NoBalance, None),
@@ -553,6 +555,11 @@ fn words_of_refusals() {
         ),
         ("Api token rate limit exceeded", Unrecognised, None),
         (
+            "Api token is fine but for now this kind is disabled",
+            Unrecognised,
+            None,
+        ),
+        (
             "Api token accepted. Website key invalid.",
             Unrecognised,
             None,
@@ -561,6 +568,7 @@ fn words_of_refusals() {
         ("ERROR_TASK_IS_MAINTENANCE", Unrecognised, None),
         ("System is under maintenance", Unrecognised, None),
         ("MESSAGE_ERROR", Unrecognised, None),
+        ("Invalid user id", Unrecognised, None),
         ("", Unrecognised, None),
         // Only a poll names a job.
         ("Job not found", Unrecognised, Some(UnknownJob)),
