@@ -11,6 +11,7 @@ mod exit;
 mod explain;
 mod failure;
 mod print;
+mod refusal;
 mod run;
 mod simulate;
 mod status;
@@ -19,7 +20,7 @@ use clap::Parser;
 
 use crate::{config, telemetry};
 
-pub use args::{CheckArgs, CommandLine, RunArgs, SettingFlags, SimulateArgs, StatusArgs, Verb};
+pub use args::{CheckArgs, CommandLine, CsvFile, RunArgs, SettingFlags, SimulateArgs, StatusArgs, Verb};
 pub use endpoint::{EndpointError, Sink, Source, journal};
 pub use exit::ExitCode;
 pub use failure::Failure;
