@@ -1,5 +1,7 @@
 //! The command line as scripts see it: the real binary, its streams and its exit codes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

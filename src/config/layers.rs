@@ -117,10 +117,18 @@ impl Config {
         let protocol = self.settings.protocol;
         if self.settings.simulate {
             let account = AccountToken::try_new("simulated").ok_or(ConfigError::NoToken)?;
-            return Ok(Identity { base_url: Identity::SIMULATED.to_owned(), protocol, account });
+            return Ok(Identity {
+                base_url: Identity::SIMULATED.to_owned(),
+                protocol,
+                account,
+            });
         }
         let account = self.account_token()?.token;
-        Ok(Identity { base_url: self.settings.base_url.as_str().to_owned(), protocol, account })
+        Ok(Identity {
+            base_url: self.settings.base_url.as_str().to_owned(),
+            protocol,
+            account,
+        })
     }
 }
 

@@ -78,7 +78,9 @@ pub enum ConfigError {
         message: String,
     },
     /// There is no account token.
-    #[error("no account token; set POLLWHEEL_API_TOKEN, or name a file that holds it in api_token_file (--simulate needs none)")]
+    #[error(
+        "no account token; set POLLWHEEL_API_TOKEN, or name a file that holds it in api_token_file (--simulate needs none)"
+    )]
     NoToken,
     /// What there is cannot be an account token.
     #[error("{place} holds no account token: one word of printable ASCII is expected")]

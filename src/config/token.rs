@@ -26,18 +26,37 @@ pub struct FoundToken {
 /// # Errors
 ///
 /// [`ConfigError::NoToken`], [`ConfigError::BadToken`], [`ConfigError::Unreadable`].
-pub(super) fn find(settings: &Settings, environment: &Environment) -> Result<FoundToken, ConfigError> {
+pub(super) fn find(
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<FoundToken, ConfigError> {
     if let Some(text) = environment.token() {
         let place = "POLLWHEEL_API_TOKEN".to_owned();
         return match AccountToken::try_new(text.expose_secret()) {
-            Some(token) => Ok(FoundToken { token, origin: Origin::Environment(place), warning: None }),
+            Some(token) => Ok(FoundToken {
+                token,
+                origin: Origin::Environment(place),
+                warning: None,
+            }),
             None => Err(ConfigError::BadToken { place }),
         };
     }
-    let path = settings.api_token_file.as_ref().ok_or(ConfigError::NoToken)?;
-    let bad = || ConfigError::BadToken { place: path.display().to_string() };
+    let path = settings
+        .api_token_file
+        .as_ref()
+        .ok_or(ConfigError::NoToken)?;
+    let bad = || ConfigError::BadToken {
+        place: path.display().to_string(),
+    };
     let metadata = std::fs::metadata(path);
-    if metadata.map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?.len() > LONGEST_FILE {
+    if metadata
+        .map_err(|source| ConfigError::Unreadable {
+            path: path.clone(),
+            source,
+        })?
+        .len()
+        > LONGEST_FILE
+    {
         return Err(bad());
     }
     let token = AccountToken::try_new(&super::read(path)?).ok_or_else(bad)?;

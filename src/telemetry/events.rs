@@ -50,16 +50,16 @@ impl Observer for EventLog {
                 debug!(id = %safe(id.as_str()), remote_id = %safe(&remote_id.to_string()), "job of an earlier run goes on");
             }
             Event::PollSent { id, late } => {
-                trace!(id = %safe(id.as_str()), late_ms = late.as_millis(), "poll sent")
+                trace!(id = %safe(id.as_str()), late_ms = late.as_millis(), "poll sent");
             }
             Event::PollInconclusive { id, why } => {
-                debug!(id = %safe(id.as_str()), %why, "a poll brought no verdict")
+                debug!(id = %safe(id.as_str()), %why, "a poll brought no verdict");
             }
             Event::UnknownStatus { status } => {
                 warn!(%status, "the service answers with a status that is not documented; such jobs are polled on until their time is over");
             }
             Event::Retrying { id, why } => {
-                debug!(id = %safe(id.as_str()), %why, "the solve failed; it will be tried again")
+                debug!(id = %safe(id.as_str()), %why, "the solve failed; it will be tried again");
             }
             Event::Settled { id, outcome } => debug!(
                 id = id.map(|id| safe(id.as_str()).into_owned()),
@@ -72,10 +72,10 @@ impl Observer for EventLog {
                 "settled"
             ),
             Event::Throttled { pause } => {
-                warn!(pause = span(*pause), "the service asks to slow down")
+                warn!(pause = span(*pause), "the service asks to slow down");
             }
             Event::CircuitOpened => {
-                warn!("most creates fail; one a second is tried until they succeed again")
+                warn!("most creates fail; one a second is tried until they succeed again");
             }
             Event::CircuitClosed => info!("creates succeed again"),
             Event::RecordingStalled { why } => {

@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_json_line_is_one_object() {
         let text = logged(Level::INFO, LogStyle::Json, || {
-            tracing::info!(id = "row 1\n", polls = 3, "created")
+            tracing::info!(id = "row 1\n", polls = 3, "created");
         });
         assert_eq!(text.lines().count(), 1);
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
