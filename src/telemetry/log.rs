@@ -102,14 +102,16 @@ impl Write for ScreenWriter {
     }
 }
 
+/// Lines as they would be written, for tests of what is logged.
 #[cfg(test)]
-mod tests {
+pub(super) mod capture {
+    use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
-    use super::*;
+    use super::{Level, LogStyle, subscriber};
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::telemetry) struct Lines(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -121,16 +123,42 @@ mod tests {
         }
     }
 
-    fn logged(level: Level, style: LogStyle, say: impl FnOnce()) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        tracing::subscriber::with_default(
-            subscriber(level, style, false, move || writer.clone()),
-            say,
-        );
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+    impl Lines {
+        pub(in crate::telemetry) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+
+        /// Captures what this thread logs until the guard is dropped.
+        pub(in crate::telemetry) fn capture(
+            &self,
+            level: Level,
+            style: LogStyle,
+        ) -> tracing::subscriber::DefaultGuard {
+            let writer = self.clone();
+            tracing::subscriber::set_default(subscriber(level, style, false, move || {
+                writer.clone()
+            }))
+        }
     }
+
+    /// What is logged meanwhile.
+    pub(in crate::telemetry) fn logged(
+        level: Level,
+        style: LogStyle,
+        say: impl FnOnce(),
+    ) -> String {
+        let lines = Lines::default();
+        let guard = lines.capture(level, style);
+        say();
+        drop(guard);
+        lines.text()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::capture::logged;
+    use super::*;
 
     #[test]
     fn libraries_are_not_heard_at_any_level() {
