@@ -1,5 +1,7 @@
 //! Imports point down the layers only (ARCHITECTURE.md, "Layers").
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

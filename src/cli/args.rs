@@ -60,9 +60,9 @@ pub struct RunArgs {
 /// `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The input: FILE.csv
+    /// The input
     #[arg(value_name = "FILE.csv")]
-    pub file: PathBuf,
+    pub file: CsvFile,
     /// The settings given as flags.
     #[command(flatten)]
     pub settings: SettingFlags,
@@ -71,9 +71,9 @@ pub struct CheckArgs {
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The run's output, FILE.csv, or its journal
+    /// The run's output, or its journal
     #[arg(value_name = "FILE.csv")]
-    pub file: StatusOf,
+    pub file: CsvFile,
     /// The journal, where --journal named one for the run
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
@@ -82,19 +82,19 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// What `status` is asked about: a file, and never a list of Redis in this version.
+/// A file that `check` and `status` look at: no stream, and in this version no list of Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusOf(pub PathBuf);
+pub struct CsvFile(pub PathBuf);
 
-impl std::str::FromStr for StatusOf {
+impl std::str::FromStr for CsvFile {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse::<Sink>().map_err(|e| e.to_string())? {
             Sink::File(path) => Ok(Self(path)),
-            Sink::Stdout => Err(
-                "a stream keeps nothing; name the input's journal: INPUT.csv.journal".to_owned(),
-            ),
+            Sink::Stdout => {
+                Err("a stream cannot be looked at ahead or afterwards; name a file".to_owned())
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::telemetry::WriteSummaryError;
 pub struct Failure {
     /// The exit code.
     pub code: ExitCode,
+    /// Lines that stand before the error, for people and tools: `file:line: column: why`.
+    findings: String,
     error: Box<dyn Error>,
     hint: Option<String>,
 }
@@ -21,9 +23,20 @@ impl Failure {
     pub fn new(code: ExitCode, error: impl Into<Box<dyn Error>>) -> Self {
         Self {
             code,
+            findings: String::new(),
             error: error.into(),
             hint: None,
         }
+    }
+
+    /// Lists what was found, one thing a line.
+    #[must_use]
+    pub fn findings(mut self, lines: impl std::fmt::Display) -> Self {
+        self.findings = lines.to_string();
+        if !self.findings.is_empty() {
+            self.findings.push('\n');
+        }
+        self
     }
 
     /// Says what to do about it.
@@ -33,10 +46,10 @@ impl Failure {
         self
     }
 
-    /// `error: …`, one `because: …` a cause that says something new, `hint: …`.
+    /// The findings, `error: …`, one `because: …` a cause that says something new, `hint: …`.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut text = format!("error: {}\n", self.error);
+        let mut text = format!("{}error: {}\n", self.findings, self.error);
         let mut said = self.error.to_string();
         let mut cause = self.error.source();
         while let Some(error) = cause {
@@ -57,26 +70,19 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        let usage = error.is_usage();
-        let hint = match &error {
-            ConfigError::Flag { .. } => Some("pollwheel help shows every option"),
-            ConfigError::Unreadable { .. } | ConfigError::Token(_) => None,
-            _ => Some(
-                "`pollwheel check FILE.csv` shows each setting and where it comes from, once this is right",
-            ),
+        let code = if error.is_usage() {
+            ExitCode::Usage
+        } else {
+            ExitCode::Config
         };
-        let failure = Self::new(
-            if usage {
-                ExitCode::Usage
-            } else {
-                ExitCode::Config
-            },
-            error,
-        );
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        let hint = match &error {
+            ConfigError::Flag { .. } => "`pollwheel help run` shows every option",
+            ConfigError::File(_) => {
+                "config.toml in the source shows every setting as it may be written"
+            }
+            _ => return Self::new(code, error),
+        };
+        Self::new(code, error).hint(hint)
     }
 }
 
@@ -97,10 +103,9 @@ mod tests {
     #[test]
     fn causes_and_hint_follow() {
         let error = Outer(std::io::Error::other("permission denied"));
-        let shown = Failure::new(ExitCode::Io, error)
-            .hint("choose another --to")
-            .render();
-        insta::assert_snapshot!(shown, @r"
+        let failure = Failure::new(ExitCode::Io, error).findings("in.csv:3: id: is empty");
+        insta::assert_snapshot!(failure.hint("choose another --to").render(), @r"
+        in.csv:3: id: is empty
         error: cannot open results.csv
           because: permission denied
         hint: choose another --to

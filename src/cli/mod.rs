@@ -8,14 +8,19 @@ mod args;
 mod check;
 mod endpoint;
 mod exit;
+mod explain;
 mod failure;
 mod print;
+mod refusal;
+mod run;
 mod simulate;
 mod status;
 
 use clap::Parser;
 
-pub use args::{CheckArgs, CommandLine, RunArgs, SettingFlags, SimulateArgs, StatusArgs, Verb};
+use crate::{config, telemetry};
+
+pub use args::{CheckArgs, CommandLine, CsvFile, RunArgs, SettingFlags, SimulateArgs, StatusArgs, Verb};
 pub use endpoint::{EndpointError, Sink, Source, journal};
 pub use exit::ExitCode;
 pub use failure::Failure;
@@ -38,9 +43,9 @@ pub fn main() -> std::process::ExitCode {
         }
     };
     let ended = match command_line.verb {
-        Verb::Run(_) => Err(Failure::new(ExitCode::Config, "not wired")),
-        Verb::Check(_) => Err(Failure::new(ExitCode::Config, "not wired")),
-        Verb::Status(_) => Err(Failure::new(ExitCode::Config, "not wired")),
+        Verb::Run(args) => run::run(args),
+        Verb::Check(args) => check::check(&args),
+        Verb::Status(args) => status::status(&args),
         Verb::Simulate(args) => simulate::simulate(&args),
     };
     ended
@@ -49,4 +54,14 @@ pub fn main() -> std::process::ExitCode {
             failure.code
         })
         .into()
+}
+
+/// The words of a setting, in the terms of the log.
+impl From<config::LogFormat> for telemetry::LogStyle {
+    fn from(format: config::LogFormat) -> Self {
+        match format {
+            config::LogFormat::Text => Self::Text,
+            config::LogFormat::Json => Self::Json,
+        }
+    }
 }

@@ -114,21 +114,19 @@ impl Config {
     ///
     /// As [`account_token`](Self::account_token).
     pub fn identity(&self) -> Result<Identity, ConfigError> {
-        let (base_url, account) = if self.settings.simulate {
-            let token = AccountToken::try_new("simulated");
-            (
-                Identity::SIMULATED.to_owned(),
-                token.ok_or_else(|| ConfigError::Token("no token".to_owned()))?,
-            )
-        } else {
-            (
-                self.settings.base_url.as_str().to_owned(),
-                self.account_token()?.token,
-            )
-        };
+        let protocol = self.settings.protocol;
+        if self.settings.simulate {
+            let account = AccountToken::try_new("simulated").ok_or(ConfigError::NoToken)?;
+            return Ok(Identity {
+                base_url: Identity::SIMULATED.to_owned(),
+                protocol,
+                account,
+            });
+        }
+        let account = self.account_token()?.token;
         Ok(Identity {
-            base_url,
-            protocol: self.settings.protocol,
+            base_url: self.settings.base_url.as_str().to_owned(),
+            protocol,
             account,
         })
     }

@@ -77,9 +77,17 @@ pub enum ConfigError {
         /// Why, and what is allowed.
         message: String,
     },
-    /// There is no account token, or what there is cannot be one.
-    #[error("{0}")]
-    Token(String),
+    /// There is no account token.
+    #[error(
+        "no account token; set POLLWHEEL_API_TOKEN, or name a file that holds it in api_token_file (--simulate needs none)"
+    )]
+    NoToken,
+    /// What there is cannot be an account token.
+    #[error("{place} holds no account token: one word of printable ASCII is expected")]
+    BadToken {
+        /// The variable or the file.
+        place: String,
+    },
 }
 
 impl ConfigError {

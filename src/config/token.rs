@@ -25,35 +25,41 @@ pub struct FoundToken {
 ///
 /// # Errors
 ///
-/// [`ConfigError::Token`] where there is none or it cannot be one; [`ConfigError::Unreadable`].
+/// [`ConfigError::NoToken`], [`ConfigError::BadToken`], [`ConfigError::Unreadable`].
 pub(super) fn find(
     settings: &Settings,
     environment: &Environment,
 ) -> Result<FoundToken, ConfigError> {
-    const UNFIT: &str = "holds no account token: one word of printable ASCII is expected";
     if let Some(text) = environment.token() {
-        let token = AccountToken::try_new(text.expose_secret())
-            .ok_or_else(|| ConfigError::Token(format!("POLLWHEEL_API_TOKEN {UNFIT}")))?;
-        return Ok(FoundToken {
-            token,
-            origin: Origin::Environment("POLLWHEEL_API_TOKEN".to_owned()),
-            warning: None,
-        });
+        let place = "POLLWHEEL_API_TOKEN".to_owned();
+        return match AccountToken::try_new(text.expose_secret()) {
+            Some(token) => Ok(FoundToken {
+                token,
+                origin: Origin::Environment(place),
+                warning: None,
+            }),
+            None => Err(ConfigError::BadToken { place }),
+        };
     }
-    let Some(path) = &settings.api_token_file else {
-        let message = "no account token; set POLLWHEEL_API_TOKEN, or name a file that holds it in api_token_file (--simulate needs none)";
-        return Err(ConfigError::Token(message.to_owned()));
+    let path = settings
+        .api_token_file
+        .as_ref()
+        .ok_or(ConfigError::NoToken)?;
+    let bad = || ConfigError::BadToken {
+        place: path.display().to_string(),
     };
-    let unfit = || ConfigError::Token(format!("{} {UNFIT}", path.display()));
-    let size = std::fs::metadata(path).map(|m| m.len());
-    if size.map_err(|source| ConfigError::Unreadable {
-        path: path.clone(),
-        source,
-    })? > LONGEST_FILE
+    let metadata = std::fs::metadata(path);
+    if metadata
+        .map_err(|source| ConfigError::Unreadable {
+            path: path.clone(),
+            source,
+        })?
+        .len()
+        > LONGEST_FILE
     {
-        return Err(unfit());
+        return Err(bad());
     }
-    let token = AccountToken::try_new(&super::read(path)?).ok_or_else(unfit)?;
+    let token = AccountToken::try_new(&super::read(path)?).ok_or_else(bad)?;
     let origin = Origin::File {
         file: path.display().to_string(),
         line: 1,

@@ -266,4 +266,31 @@ mod tests {
             assert!(delimiter(text(bad)).is_err(), "{bad:?}");
         }
     }
+
+    proptest::proptest! {
+        /// A value may be a secret in the wrong place.
+        #[test]
+        fn no_text_makes_a_parser_panic_or_is_repeated(given in "\\PC{0,40}|[0-9./smhd ]{0,12}|99999999999[0-9]{0,30}[a-z]{0,3}") {
+            let given = format!("hunter2{given}");
+            for message in [
+                rate(text(&given)).err(),
+                span(Duration::ZERO..=Duration::MAX)(text(&given)).err(),
+                count(0..=u64::MAX)(text(&given)).err(),
+                money(text(&given)).err(),
+                delimiter(text(&given)).err(),
+                base_url(text(&given)).err(),
+                protocol(text(&given)).err(),
+                switch(Some(text(&given))).err(),
+            ] {
+                proptest::prop_assert!(!message.expect("it is no value").contains("hunter2"));
+            }
+        }
+
+        #[test]
+        fn no_number_makes_a_parser_panic(given in "[0-9]{1,40}([.][0-9]{0,20})?(/[smh]|[a-z]{1,3})?") {
+            let _ = rate(text(&given));
+            let _ = span(Duration::ZERO..=Duration::MAX)(text(&given));
+            let _ = money(text(&given));
+        }
+    }
 }

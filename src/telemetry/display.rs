@@ -28,9 +28,9 @@ pub fn safe(text: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if harmless(c) {
-            escaped.push(c)
+            escaped.push(c);
         } else {
-            escaped.extend(c.escape_debug())
+            escaped.extend(c.escape_debug());
         }
     }
     Cow::Owned(escaped)

@@ -50,16 +50,16 @@ impl Observer for EventLog {
                 debug!(id = %safe(id.as_str()), remote_id = %safe(&remote_id.to_string()), "job of an earlier run goes on");
             }
             Event::PollSent { id, late } => {
-                trace!(id = %safe(id.as_str()), late_ms = late.as_millis(), "poll sent")
+                trace!(id = %safe(id.as_str()), late_ms = late.as_millis(), "poll sent");
             }
             Event::PollInconclusive { id, why } => {
-                debug!(id = %safe(id.as_str()), %why, "a poll brought no verdict")
+                debug!(id = %safe(id.as_str()), %why, "a poll brought no verdict");
             }
             Event::UnknownStatus { status } => {
                 warn!(%status, "the service answers with a status that is not documented; such jobs are polled on until their time is over");
             }
             Event::Retrying { id, why } => {
-                debug!(id = %safe(id.as_str()), %why, "the solve failed; it will be tried again")
+                debug!(id = %safe(id.as_str()), %why, "the solve failed; it will be tried again");
             }
             Event::Settled { id, outcome } => debug!(
                 id = id.map(|id| safe(id.as_str()).into_owned()),
@@ -72,10 +72,10 @@ impl Observer for EventLog {
                 "settled"
             ),
             Event::Throttled { pause } => {
-                warn!(pause = span(*pause), "the service asks to slow down")
+                warn!(pause = %span(*pause), "the service asks to slow down");
             }
             Event::CircuitOpened => {
-                warn!("most creates fail; one a second is tried until they succeed again")
+                warn!("most creates fail; one a second is tried until they succeed again");
             }
             Event::CircuitClosed => info!("creates succeed again"),
             Event::RecordingStalled { why } => {
@@ -83,7 +83,7 @@ impl Observer for EventLog {
             }
             Event::Stopping { reason, in_flight } => {
                 info!(
-                    reason = stop_word(reason),
+                    reason = %stop_word(reason),
                     in_flight, "stopping: nothing new is begun"
                 );
             }
@@ -99,5 +99,104 @@ impl Observer for EventLog {
                 "gauges"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use tracing::Level;
+
+    use super::*;
+    use crate::engine::{Gauges, StopReason};
+    use crate::job::{ErrorClass, ForeignText, Outcome, RemoteId, RequestId, Status};
+    use crate::telemetry::LogStyle;
+    use crate::telemetry::log::capture::logged;
+
+    /// One of each event, to `see`.
+    fn one_of_each(mut see: impl FnMut(&Event<'_>)) {
+        let id = RequestId::try_new("row 7 \u{202e}").unwrap();
+        let (id, remote_id) = (&id, &RemoteId::number("123456").unwrap());
+        let why = &ForeignText::clean("the service's words", &[]);
+        let outcome = &Outcome {
+            status: Status::Solved,
+            token: Some("hunter2-solved".to_owned().into()),
+            error: None,
+            elapsed: Some(Duration::from_millis(9_800)),
+            ..Outcome::rejected(ErrorClass::Timeout, String::new(), Timestamp::UNIX_EPOCH)
+        };
+        let reason = &StopReason::Interrupted;
+        for event in [
+            Event::CreateSent { id },
+            Event::Created { id, remote_id },
+            Event::CreateWithdrawn { id, why },
+            Event::CreateUnknown { id, why },
+            Event::Adopted { id, remote_id },
+            Event::PollSent {
+                id,
+                late: Duration::ZERO,
+            },
+            Event::PollInconclusive { id, why },
+            Event::UnknownStatus { status: why },
+            Event::Retrying { id, why },
+            Event::Settled {
+                id: Some(id),
+                outcome,
+            },
+            Event::Settled { id: None, outcome },
+            Event::Throttled {
+                pause: Duration::from_secs(2),
+            },
+            Event::CircuitOpened,
+            Event::CircuitClosed,
+            Event::RecordingStalled { why: "disk full" },
+            Event::Stopping {
+                reason,
+                in_flight: 3,
+            },
+            Event::Unrecorded { id, remote_id },
+            Event::Gauges(Gauges::default()),
+        ] {
+            see(&event);
+        }
+    }
+
+    #[test]
+    fn every_event_has_a_line_and_none_has_a_token() {
+        for style in [LogStyle::Text, LogStyle::Json] {
+            let text = logged(Level::TRACE, style, || {
+                one_of_each(|event| EventLog.on(event))
+            });
+            assert_eq!(text.lines().count(), 18, "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+            assert!(
+                !text.contains('\u{202e}'),
+                "an id must not drive the terminal"
+            );
+        }
+    }
+
+    #[test]
+    fn a_calm_run_says_little() {
+        let text = logged(Level::INFO, LogStyle::Text, || {
+            one_of_each(|event| EventLog.on(event))
+        });
+        let told: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.split_once("Z "))
+            .map(|(_, told)| told)
+            .collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+         WARN the fate of a create is unknown; it may have been paid id=row 7 \u{202e} why=the service's words
+         WARN the service answers with a status that is not documented; such jobs are polled on until their time is over status=the service's words
+         WARN the service asks to slow down pause=2.0s
+         WARN most creates fail; one a second is tried until they succeed again
+         INFO creates succeed again
+        ERROR cannot record; nothing new is begun until it can be done why=disk full
+         INFO stopping: nothing new is begun reason=interrupted in_flight=3
+        ERROR this job exists and is paid, and its id could not be recorded: keep this line id=row 7 \u{202e} remote_id=123456
+        ");
     }
 }

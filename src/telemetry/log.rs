@@ -35,10 +35,17 @@ pub struct LogSetupError(#[from] TryInitError);
 /// # Errors
 ///
 /// Where it was started before.
-pub fn start(level: Level, style: LogStyle, screen: &Screen) -> Result<(), LogSetupError> {
+pub fn start(
+    level: Level,
+    style: impl Into<LogStyle>,
+    screen: &Screen,
+) -> Result<(), LogSetupError> {
     let colour = screen.can_draw() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let screen = screen.clone();
-    Ok(subscriber(level, style, colour, move || ScreenWriter(screen.clone())).try_init()?)
+    Ok(subscriber(level, style.into(), colour, move || {
+        ScreenWriter(screen.clone())
+    })
+    .try_init()?)
 }
 
 /// The subscriber, over any writer. Each line is one `write_all`.
@@ -95,14 +102,16 @@ impl Write for ScreenWriter {
     }
 }
 
+/// Lines as they would be written, for tests of what is logged.
 #[cfg(test)]
-mod tests {
+pub(super) mod capture {
+    use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
-    use super::*;
+    use super::{Level, LogStyle, subscriber};
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::telemetry) struct Lines(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -114,16 +123,42 @@ mod tests {
         }
     }
 
-    fn logged(level: Level, style: LogStyle, say: impl FnOnce()) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        tracing::subscriber::with_default(
-            subscriber(level, style, false, move || writer.clone()),
-            say,
-        );
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+    impl Lines {
+        pub(in crate::telemetry) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+
+        /// Captures what this thread logs until the guard is dropped.
+        pub(in crate::telemetry) fn capture(
+            &self,
+            level: Level,
+            style: LogStyle,
+        ) -> tracing::subscriber::DefaultGuard {
+            let writer = self.clone();
+            tracing::subscriber::set_default(subscriber(level, style, false, move || {
+                writer.clone()
+            }))
+        }
     }
+
+    /// What is logged meanwhile.
+    pub(in crate::telemetry) fn logged(
+        level: Level,
+        style: LogStyle,
+        say: impl FnOnce(),
+    ) -> String {
+        let lines = Lines::default();
+        let guard = lines.capture(level, style);
+        say();
+        drop(guard);
+        lines.text()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::capture::logged;
+    use super::*;
 
     #[test]
     fn libraries_are_not_heard_at_any_level() {
@@ -162,7 +197,7 @@ mod tests {
     #[test]
     fn a_json_line_is_one_object() {
         let text = logged(Level::INFO, LogStyle::Json, || {
-            tracing::info!(id = "row 1\n", polls = 3, "created")
+            tracing::info!(id = "row 1\n", polls = 3, "created");
         });
         assert_eq!(text.lines().count(), 1);
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -150,6 +150,8 @@ impl Observer for Progress {
 mod tests {
     use super::*;
     use crate::job::{ErrorClass, Outcome};
+    use crate::telemetry::LogStyle;
+    use crate::telemetry::log::capture::Lines;
 
     fn outcome(status: Status) -> Outcome {
         let class = ErrorClass::SolveFailed;
@@ -189,5 +191,28 @@ mod tests {
             "180 solved  1 failed  40 under way  5.0/s  2m 43s left  $0.181"
         );
         assert!(progress.samples.len() <= 32, "{}", progress.samples.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_terminal_there_is_a_line_every_ten_seconds() {
+        let lines = Lines::default();
+        let guard = lines.capture(tracing::Level::INFO, LogStyle::Json);
+        let mut progress = Progress::start(Screen::plain(), None);
+        for _ in 0..35 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            progress.on(&Event::Settled {
+                id: None,
+                outcome: &outcome(Status::Solved),
+            });
+            progress.on(&Event::Gauges(Gauges::default()));
+        }
+        drop(guard);
+        let text = lines.text();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        let line: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(
+            (&line["done"], &line["per_second"], &line["spend"]),
+            (&30.into(), &1.0.into(), &"0.03".into())
+        );
     }
 }
