@@ -21,4 +21,5 @@ pub mod config;
 pub mod engine;
 pub mod job;
 pub mod simulator;
+pub mod sink;
 pub mod telemetry;

@@ -213,7 +213,7 @@ impl Backlog for MemoryBacklog {
         Ok(())
     }
 
-    async fn close(&mut self) -> Result<(), BacklogError> {
+    async fn close(&mut self, _why: &str) -> Result<(), BacklogError> {
         Ok(())
     }
 }

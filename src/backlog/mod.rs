@@ -10,6 +10,8 @@
 //! * Illegal transitions ([`crate::job::State::after`]) are refused as a fault of ours.
 
 mod csv;
+#[cfg(test)]
+pub(crate) mod memory;
 mod recorder;
 
 use std::future::Future;
@@ -18,8 +20,11 @@ use jiff::Timestamp;
 
 use crate::job::{Micros, Outcome, RemoteId, Request};
 
-pub use csv::{CsvBacklog, CsvInput, CsvSettings, CsvSink, InputReport, JournalStatus, OpenError};
-pub use recorder::{Completion, Recorder, RecorderGone};
+pub use csv::{
+    CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, InputReport, JournalStatus, LastRun,
+    OpenError, Opened, Pending, RowProblem, check, default_journal,
+};
+pub use recorder::{Completion, Recorder, RecorderGone, RecordingEnd};
 
 /// The handle of a request within its backlog, for the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,7 +86,8 @@ pub struct Claimed {
     /// Requests that were found unacceptable and already settled as rejected (a stream's bad rows, or
     /// `--skip-bad-rows`), or settled at the start (`crash_limit`, `unknown_create` under `fail`).
     pub settled: Vec<Outcome>,
-    /// Nothing is left to be claimed.
+    /// Nothing is left to be claimed. Without it, a claim that brings nothing means that nothing is there
+    /// for now (a slow pipe): ask again later.
     pub exhausted: bool,
 }
 
@@ -149,6 +155,16 @@ pub enum BacklogError {
     BadInput(String),
 }
 
+/// What becomes of a request whose create has an unknown fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownCreatePolicy {
+    /// It is created again: it may be paid twice, and no row is lost.
+    #[default]
+    Retry,
+    /// It ends as failed, with `unknown_create`.
+    Fail,
+}
+
 /// A source of requests and the record of what became of them.
 ///
 /// Called by one caller, one call at a time. Blocking is allowed: production runs it on a thread of
@@ -169,10 +185,11 @@ pub trait Backlog {
     /// See [`BacklogError`]; where it is `Retryable`, the same batch may be passed again.
     fn record(&mut self, batch: &[(Ticket, Record)], polls: u64) -> impl Future<Output = Result<(), BacklogError>>;
 
-    /// Puts everything in its final place at the end of a run (ordering, checkpoint), and lets go.
+    /// Puts everything in its final place at the end of a run (ordering, checkpoint), notes `why` it
+    /// ended, and lets go.
     ///
     /// # Errors
     ///
     /// See [`BacklogError`].
-    fn close(&mut self) -> impl Future<Output = Result<(), BacklogError>>;
+    fn close(&mut self, why: &str) -> impl Future<Output = Result<(), BacklogError>>;
 }

@@ -31,7 +31,7 @@ enum Command {
     Claim {
         max: usize,
     },
-    Close,
+    Close(String),
 }
 
 /// What was done.
@@ -133,13 +133,13 @@ impl Recorder {
         self.send(Command::Claim { max })
     }
 
-    /// Asks to close the backlog, after everything asked before.
+    /// Asks to close the backlog, after everything asked before; `why` the run ended is noted.
     ///
     /// # Errors
     ///
     /// [`RecorderGone`] where nobody will.
-    pub fn close(&self) -> Result<(), RecorderGone> {
-        self.send(Command::Close)
+    pub fn close(&self, why: &str) -> Result<(), RecorderGone> {
+        self.send(Command::Close(why.to_owned()))
     }
 
     /// The next completion; `None` once the recording side has ended.
@@ -172,7 +172,7 @@ impl RecordingEnd {
             let mut batch = Vec::new();
             let mut polls_so_far = 0;
             let mut claim = None;
-            let mut close = false;
+            let mut close = None;
             for command in commands.drain(..) {
                 match command {
                     Command::Record {
@@ -186,7 +186,7 @@ impl RecordingEnd {
                         polls_so_far = polls;
                     }
                     Command::Claim { max } => claim = Some(max),
-                    Command::Close => close = true,
+                    Command::Close(why) => close = Some(why),
                 }
             }
             let done = async {
@@ -198,8 +198,8 @@ impl RecordingEnd {
                     let claimed = backlog.claim(max).await?;
                     say(&outbox, Completion::Claimed(claimed)).await;
                 }
-                if close {
-                    backlog.close().await?;
+                if let Some(why) = &close {
+                    backlog.close(why).await?;
                     say(&outbox, Completion::Closed).await;
                 }
                 Ok(())
@@ -208,7 +208,7 @@ impl RecordingEnd {
                 say(&outbox, Completion::Failed(error)).await;
                 return;
             }
-            if close {
+            if close.is_some() {
                 return;
             }
         }

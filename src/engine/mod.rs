@@ -53,7 +53,9 @@ use crate::backlog::{Recorder, RecorderGone};
 use crate::job::Micros;
 
 pub use event::{Event, Gauges, Observer};
-pub use settings::{Rate, Settings, StopReason, Tally, UnknownCreatePolicy};
+pub use settings::{Rate, Settings, StopReason, Tally};
+
+pub use crate::backlog::UnknownCreatePolicy;
 
 use health::Health;
 use in_flight::{InFlight, Step};

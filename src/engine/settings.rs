@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::backlog::BacklogError;
+use crate::backlog::{BacklogError, UnknownCreatePolicy};
 use crate::job::{ErrorClass, Micros};
 
 /// The engine's settings. Kinds carry their own polling times and attempts.
@@ -45,15 +45,6 @@ pub struct Rate {
     pub burst: std::num::NonZeroU32,
 }
 
-/// What becomes of a request whose create has an unknown fate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownCreatePolicy {
-    /// It is created again: it may be paid twice, and no row is lost.
-    Retry,
-    /// It ends as failed, with `unknown_create`.
-    Fail,
-}
-
 /// Why a run ended. A normal end is one, too.
 #[derive(Debug)]
 pub enum StopReason {
@@ -85,6 +76,29 @@ pub enum StopReason {
     CannotRecord(String),
     /// The backlog failed for good.
     Backlog(BacklogError),
+}
+
+impl StopReason {
+    /// The reason in one word, for machines.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::MaxSpend => "max_spend",
+            Self::MaxRuntime => "max_runtime",
+            Self::MaxFailures => "max_failures",
+            Self::NoBalance(_) => "no_balance",
+            Self::BadToken(_) => "bad_token",
+            Self::Blocked(_) => "blocked",
+            Self::Refusals(_) => "refusals",
+            Self::Unreachable(_) => "unreachable",
+            Self::LongPause(_) => "long_pause",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+            Self::CannotRecord(_) => "cannot_record",
+            Self::Backlog(_) => "backlog",
+        }
+    }
 }
 
 /// Counts of one run.

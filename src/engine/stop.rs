@@ -242,7 +242,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
     }
 
     async fn close(&mut self, reason: StopReason) -> StopReason {
-        if self.recorder.close().is_err() {
+        if self.recorder.close(reason.word()).is_err() {
             return StopReason::Backlog(recorder_gone());
         }
         loop {

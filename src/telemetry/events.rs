@@ -6,7 +6,6 @@
 use tracing::{debug, error, info, trace, warn};
 
 use super::display::{safe, span};
-use super::stop_word;
 use crate::engine::{Event, Observer};
 
 /// Several observers, called in order.
@@ -83,7 +82,7 @@ impl Observer for EventLog {
             }
             Event::Stopping { reason, in_flight } => {
                 info!(
-                    reason = %stop_word(reason),
+                    reason = %reason.word(),
                     in_flight, "stopping: nothing new is begun"
                 );
             }

@@ -25,5 +25,5 @@ pub use events::{EventLog, Observers};
 pub use log::{LogSetupError, LogStyle, start as start_log};
 pub use progress::Progress;
 pub use screen::Screen;
-pub use summary::{Summary, Totals, WriteSummaryError, stop_word};
+pub use summary::{Summary, Totals, WriteSummaryError};
 pub use table::{RunView, table};

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::engine::{StopReason, Tally};
+use crate::engine::Tally;
 use crate::job::{ErrorClass, Micros};
 
 /// The document.
@@ -28,7 +28,7 @@ pub struct Summary {
     pub all_runs: Totals,
     /// This run alone.
     pub this_run: Totals,
-    /// Why it ended: see [`stop_word`].
+    /// Why it ended: see [`StopReason::word`].
     pub stop: &'static str,
 }
 
@@ -100,27 +100,6 @@ fn by_class<S: serde::Serializer>(
     out.collect_map(errors.iter().map(|(class, n)| (class.as_str(), n)))
 }
 
-/// A stop reason in one word, for machines.
-#[must_use]
-pub fn stop_word(stop: &StopReason) -> &'static str {
-    match stop {
-        StopReason::Done => "done",
-        StopReason::MaxSpend => "max_spend",
-        StopReason::MaxRuntime => "max_runtime",
-        StopReason::MaxFailures => "max_failures",
-        StopReason::NoBalance(_) => "no_balance",
-        StopReason::BadToken(_) => "bad_token",
-        StopReason::Blocked(_) => "blocked",
-        StopReason::Refusals(_) => "refusals",
-        StopReason::Unreachable(_) => "unreachable",
-        StopReason::LongPause(_) => "long_pause",
-        StopReason::Interrupted => "interrupted",
-        StopReason::Terminated => "terminated",
-        StopReason::CannotRecord(_) => "cannot_record",
-        StopReason::Backlog(_) => "backlog",
-    }
-}
-
 /// Why a summary could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the summary to {}", path.display())]
@@ -186,7 +165,7 @@ mod tests {
                 ..this_run.clone()
             },
             this_run,
-            stop: stop_word(&StopReason::Done),
+            stop: "done",
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::display::span;
-use super::{Distributions, stop_word};
+use super::{Distributions};
 use crate::engine::{StopReason, Tally};
 
 /// What a run did, as plain data.
@@ -39,7 +39,7 @@ pub fn table(run: &RunView<'_>) -> String {
     }
     let end = match stop {
         StopReason::Done => "done".to_owned(),
-        stop => format!("stopped ({})", stop_word(stop).replace('_', " ")),
+        stop => format!("stopped ({})", stop.word().replace('_', " ")),
     };
     let mut text = String::new();
     let rows = if settled == 1 { "row" } else { "rows" };

@@ -1,0 +1,264 @@
+//! `run`: drains a CSV source into a CSV sink.
+
+use std::path::PathBuf;
+use std::process;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::{ExitCode, Failure, RunArgs, Sink, Source, again, journal, print};
+use crate::api::{Client, HttpSettings, HttpTransport, Transport};
+use crate::backlog::{
+    CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
+};
+use crate::config::{Config, Environment, Settings};
+use crate::engine::{self, CLAIMED_AHEAD, Engine, Report, Signal};
+use crate::simulator::{SharedBrain, SimulatedTransport, SimulatorSettings};
+use crate::telemetry::{
+    Distributions, EventLog, Observers, Progress, RunView, Screen, Summary, Totals, start_log, table,
+};
+
+/// From the first byte of a connection to its handshake's end.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the request to the last byte of its answer.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs to the end, or as far as it gets.
+pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
+    let RunArgs { from, to, settings: flags } = args;
+    let config = Config::load(&flags.0, Environment::of_process())?;
+    let settings = &config.settings;
+    let screen = Screen::stderr();
+    start_log(settings.log_level, settings.log_format, &screen)
+        .map_err(|e| Failure::new(ExitCode::Config, e))?;
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let journal = journal(settings.journal.as_ref(), &from, &to);
+    if journal.is_none() {
+        warn!("from a stream to a stream there is no journal: what is under way is lost if this process dies; name one with --journal");
+    }
+    let (backlog, opened) = open(&config, &from, &to, journal.clone())?;
+    announce(&opened);
+
+    let capacity = settings.max_in_flight + CLAIMED_AHEAD;
+    let (recorder, recorder_thread) = Recorder::on_thread(backlog, capacity)
+        .map_err(|e| Failure::new(ExitCode::Io, e).hint("the system gives no further thread"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(ExitCode::Io, e))?;
+    let mut log = EventLog;
+    let mut distributions = Distributions::default();
+    let mut progress =
+        (!settings.is_quiet()).then(|| runtime.block_on(async { Progress::start(screen, to_settle(&opened)) }));
+    let report = {
+        let mut all: Vec<&mut dyn engine::Observer> = vec![&mut log, &mut distributions];
+        if let Some(progress) = &mut progress {
+            all.push(progress);
+        }
+        let mut observers = Observers::new(all);
+        runtime.block_on(drive(&config, recorder, &opened, &mut observers))?
+    };
+    if let Some(mut progress) = progress {
+        progress.stop();
+    }
+    if report.abrupt {
+        // The recorder may be in the middle of a write; whatever it finished, the journal knows.
+        print::note(&format!("stopped at once; to go on:\n  {}\n", again::command(std::env::args_os())));
+        process::exit(i32::from(ExitCode::of_run(&report.stop, &report.tally) as u8));
+    }
+    let panicked = recorder_thread.join().is_err();
+    conclude(settings, journal, &opened, &report, &distributions)?;
+    if panicked {
+        return Err(Failure::new(ExitCode::Io, "the recorder panicked; this is a bug"));
+    }
+    Ok(ExitCode::of_run(&report.stop, &report.tally))
+}
+
+/// Opens the backlog: checks the input, takes the locks, puts the last run's traces in order.
+fn open(
+    config: &Config,
+    from: &Source,
+    to: &Sink,
+    journal: Option<PathBuf>,
+) -> Result<(CsvBacklog, Opened), Failure> {
+    let settings = &config.settings;
+    let opened = CsvBacklog::open(CsvSettings {
+        input: match from {
+            Source::File(path) => CsvInput::File(path.clone()),
+            Source::Stdin => CsvInput::Stream {
+                name: "stdin".to_owned(),
+                source: Box::new(std::io::stdin()),
+            },
+        },
+        sink: match to {
+            Sink::File(path) => CsvSink::File(path.clone()),
+            Sink::Stdout => CsvSink::Stream(Box::new(std::io::stdout())),
+        },
+        journal,
+        delimiter: settings.delimiter,
+        default_kind: settings.job.clone(),
+        kinds: config.kinds.clone(),
+        sites: config.sites.clone(),
+        identity: config.identity()?,
+        skip_bad_rows: settings.skip_bad_rows,
+        ordered: settings.ordered,
+        fresh: settings.fresh,
+        abandon_paid: settings.abandon_paid,
+        retry_failed: settings.retry_failed,
+        limit: settings.limit,
+        on_unknown_create: settings.on_unknown_create,
+        lock_wait: settings.lock_wait,
+        wall_clock: jiff::Timestamp::now,
+        crash_point: crash_point()?,
+    });
+    opened.map_err(Failure::from)
+}
+
+/// Where a test wants the process to die.
+fn crash_point() -> Result<Option<CrashPoint>, Failure> {
+    let Some(text) = std::env::var_os("POLLWHEEL_CRASH_AT") else { return Ok(None) };
+    let point = text.to_string_lossy().parse();
+    point.map(Some).map_err(|e: String| Failure::new(ExitCode::Config, format!("POLLWHEEL_CRASH_AT: {e}")))
+}
+
+/// What the run begins with.
+fn announce(opened: &Opened) {
+    for warning in &opened.warnings {
+        warn!("{warning}");
+    }
+    for (base_url, jobs) in &opened.elsewhere {
+        warn!("{jobs} jobs live at another API or account ({base_url}); a run with that one ends them");
+    }
+    if opened.unknown_creates > 0 {
+        warn!(
+            "{} creates were cut short by the end of an earlier run; their fate is unknown, they may have been paid",
+            opened.unknown_creates
+        );
+    }
+    if opened.done + opened.adopted > 0 {
+        let to_go = opened.to_go.map_or_else(|| "the rest of the stream".to_owned(), |n| n.to_string());
+        info!("resuming: {} done, {} adopted, {to_go} to go", opened.done, opened.adopted);
+    }
+}
+
+/// Rows that this run has to settle, where that is known.
+fn to_settle(opened: &Opened) -> Option<u64> {
+    opened.to_go.map(|n| n + opened.adopted)
+}
+
+/// Runs the engine with the transport that the settings ask for.
+async fn drive(
+    config: &Config,
+    recorder: Recorder,
+    opened: &Opened,
+    observer: &mut dyn engine::Observer,
+) -> Result<Report, Failure> {
+    let identity = config.identity()?;
+    if config.settings.simulate {
+        let mut simulator = SimulatorSettings::in_process();
+        simulator.add_kinds(&config.kinds);
+        let transport = SimulatedTransport::new(SharedBrain::new(simulator));
+        return work(Client::new(transport, identity), config, recorder, opened, observer).await;
+    }
+    let transport = HttpTransport::new(&HttpSettings {
+        base_url: config.settings.base_url.as_str().to_owned(),
+        connect_timeout: CONNECT_TIMEOUT,
+        total_timeout: EXCHANGE_TIMEOUT,
+        max_connections: config.settings.max_connections,
+    })
+    .map_err(|e| Failure::new(ExitCode::Config, e))?;
+    work(Client::new(transport, identity), config, recorder, opened, observer).await
+}
+
+async fn work<T: Transport + 'static>(
+    client: Client<T>,
+    config: &Config,
+    recorder: Recorder,
+    opened: &Opened,
+    observer: &mut dyn engine::Observer,
+) -> Result<Report, Failure> {
+    let settings = &config.settings;
+    let (send, signals) = mpsc::channel(2);
+    let io = |e| Failure::new(ExitCode::Io, e);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
+    let listener = tokio::spawn(async move {
+        loop {
+            let signal = tokio::select! {
+                _ = interrupt.recv() => Signal::Interrupt,
+                _ = terminate.recv() => Signal::Terminate,
+            };
+            if send.send(signal).await.is_err() {
+                return;
+            }
+        }
+    });
+    let engine = Engine::new(
+        client,
+        engine::Settings {
+            max_in_flight: settings.max_in_flight,
+            max_connections: settings.max_connections,
+            submit_rate: settings.submit_rate,
+            poll_rate: settings.poll_rate,
+            poll_floor: settings.poll_floor(),
+            on_unknown_create: settings.on_unknown_create,
+            max_runtime: settings.max_runtime,
+            max_failures: settings.max_failures,
+            max_spend: settings.max_spend,
+            spent_before: opened.spent_before,
+            drain_timeout: settings.drain_timeout,
+            wall_clock: jiff::Timestamp::now,
+        },
+        recorder,
+        observer,
+        signals,
+    );
+    let report = engine.run().await;
+    listener.abort();
+    // Aborted on purpose; there is nothing else that it could say.
+    let _ = listener.await;
+    Ok(report)
+}
+
+/// Says how it went: the table, the summary, and how to go on.
+fn conclude(
+    settings: &Settings,
+    journal: Option<PathBuf>,
+    opened: &Opened,
+    report: &Report,
+    distributions: &Distributions,
+) -> Result<(), Failure> {
+    let status = journal.as_deref().map(JournalStatus::read).transpose().map_err(Failure::from)?;
+    let pending = match &status {
+        Some(status) => status.total.is_some().then(|| status.pending.all()),
+        None => None,
+    };
+    if !settings.is_quiet() {
+        print::note(&table(&RunView {
+            tally: &report.tally,
+            distributions,
+            elapsed: report.elapsed,
+            pending,
+            stop: &report.stop,
+        }));
+    }
+    if !matches!(report.stop, engine::StopReason::Done) {
+        let mut text = format!("{}\n", super::explain::explain(&report.stop));
+        if let Some(journal) = &journal {
+            text += &format!("nothing is lost: {} has every step; to go on:\n", journal.display());
+        }
+        text += &format!("  {}\n", again::command(std::env::args_os()));
+        print::note(&text);
+    }
+    if let Some(path) = &settings.summary {
+        let this_run = Totals::of_run(&report.tally, pending, report.elapsed);
+        let all_runs = status.as_ref().map_or_else(|| this_run.clone(), super::status::totals);
+        Summary { all_runs, this_run, stop: report.stop.word() }.write(path)?;
+    }
+    let _ = opened;
+    Ok(())
+}
