@@ -8,11 +8,10 @@ use std::time::Duration;
 use support::{Api, Case, finish, hold_against_ledger, number, signal};
 
 /// Every way in which the service's network can misbehave, at rates that a bad day has.
-const BAD_DAY: [&str; 11] = [
+const BAD_DAY: [&str; 10] = [
     "--latency", "20ms..200ms", "--solve-time", "100ms..900ms", "--fail-rate", "0.05",
     "--fault", "create:reset_before=0.02,reset_after=0.02,503=0.02,html=0.01,cut=0.01,429 retry-after=1=0.002",
     "--fault", "poll:reset_before=0.02,500=0.02,html=0.01,empty=0.01,cut=0.01",
-    "--plain=false",
 ];
 
 const QUICK: [&str; 10] = [
@@ -21,7 +20,7 @@ const QUICK: [&str; 10] = [
 ];
 
 fn bad_day() -> Api {
-    Api::start(&BAD_DAY[..10])
+    Api::start(&BAD_DAY)
 }
 
 /// Runs until `life` is over, then sends `with`. Says whether the run had ended before.
@@ -79,7 +78,8 @@ fn a_signal_ends_with_its_code_and_says_how_to_go_on() {
     for (name, code) in [("-INT", 130), ("-TERM", 143)] {
         let mut command = case.run(&api.url, &QUICK);
         let child = command.args(["--submit-rate", "100/s"]).stderr(Stdio::piped()).spawn().expect("it starts");
-        while number(&api.ledger(), "creates") < 10 {
+        let before = number(&api.ledger(), "polls");
+        while number(&api.ledger(), "polls") < before + 10 {
             std::thread::sleep(Duration::from_millis(10));
         }
         signal(&child, name);
@@ -105,7 +105,7 @@ fn a_kill_at_each_durable_step_is_survived() {
             deaths += usize::from(code == -1);
             assert!(code == -1 || code == 0, "{step}:{time}: {code}: {stderr}");
         }
-        assert!(deaths >= 2, "{step} was met {deaths} times only");
+        assert!(deaths >= 1, "{step} was never met");
         let (code, _, stderr) =
             finish(&mut case.run(&api.url, &["--poll-interval", "50ms", "--summary", "summary.json"]));
         assert_eq!(code, 0, "{step}: {stderr}");

@@ -79,7 +79,7 @@ fn modes_are_tight_under_a_loose_umask() {
 
 #[test]
 fn no_secret_is_in_any_log_at_any_level() {
-    let script = "create url~=row=1: refuse \"token acc0unt-t0ken-of-the-tests is odd\"\npoll #3: html\ncreate #5 : 503";
+    let script = "create key=key-1: refuse \"token acc0unt-t0ken-of-the-tests is odd\"\npoll #3: html\ncreate #5: 503";
     let (case, script_case) = (Case::with_rows(20), Case::new());
     script_case.write("script", script);
     let path = script_case.path("script");
