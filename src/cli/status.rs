@@ -5,69 +5,123 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::{ExitCode, Failure, StatusArgs, print};
+use crate::backlog::{self, JournalStatus};
 use crate::telemetry::{Totals, safe, span};
 
-/// What a journal says, as plain data; its JSON is what `--json` prints.
+/// Prints what the journal says.
+pub(super) fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
+    let path = args.journal.as_ref().unwrap_or(&args.file.0);
+    let view = StatusView::from(&JournalStatus::read(path)?);
+    let text = if args.json { view.json()? } else { view.render(&args.file.0.display().to_string()) };
+    print::out(&text)?;
+    Ok(ExitCode::Success)
+}
+
+/// A journal's totals over all runs, in the summary's keys.
+pub(super) fn totals(status: &JournalStatus) -> Totals {
+    Totals {
+        total: status.total,
+        solved: status.solved,
+        failed: status.failed,
+        rejected: status.rejected,
+        // Without the input's end, what is not begun is not known.
+        pending: status.total.map(|_| status.pending.all()),
+        creates: status.creates,
+        unknown_creates: status.unknown_creates,
+        polls: status.polls,
+        spend: status.spend,
+        elapsed: status.elapsed,
+        errors: status.errors.clone(),
+    }
+}
+
+/// What a journal says, as it is shown; its JSON is what `--json` prints.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct StatusView {
+struct StatusView {
     /// Over all runs, in the summary's keys.
     #[serde(flatten)]
-    pub(super) totals: Totals,
-    /// Of `pending`: begun before, to be created again.
-    pub(super) queued: u64,
+    totals: Totals,
+    /// Of `pending`: not begun, or to be created again.
+    queued: u64,
     /// Of `pending`: a create was sent, or was about to be, and its answer is not recorded.
-    pub(super) submitting: u64,
+    submitting: u64,
     /// Of `pending`: jobs that exist at the service.
-    pub(super) waiting: u64,
+    waiting: u64,
+    /// Where those live.
+    waiting_at: Vec<Place>,
     /// Whether a run holds the lock now.
-    pub(super) running: bool,
-    /// The last run.
-    pub(super) last_run: Option<LastRun>,
-    /// Jobs that live at another API than the last run's.
-    pub(super) elsewhere: Vec<Elsewhere>,
+    running: bool,
+    /// Whether the results are make-believe.
+    simulated: bool,
+    last_run: Option<LastRun>,
+}
+
+/// Jobs at one API.
+#[derive(Clone, Debug, Serialize)]
+struct Place {
+    base_url: String,
+    jobs: u64,
 }
 
 /// The last run of a journal.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct LastRun {
+struct LastRun {
     #[serde(serialize_with = "rfc3339")]
-    pub(super) started: Timestamp,
+    started: Timestamp,
     /// `None` while it goes on, and where it was killed.
-    #[serde(serialize_with = "rfc3339_opt")]
-    pub(super) ended: Option<Timestamp>,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    ended: Option<Timestamp>,
     /// Why it ended, in one word.
-    pub(super) stop: Option<String>,
-}
-
-/// Jobs at one other API.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Elsewhere {
-    pub(super) base_url: String,
-    pub(super) jobs: u64,
+    stop: Option<String>,
 }
 
 fn rfc3339<S: serde::Serializer>(time: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(&format_args!("{time:.3}"))
 }
 
-fn rfc3339_opt<S: serde::Serializer>(time: &Option<Timestamp>, out: S) -> Result<S::Ok, S::Error> {
+fn rfc3339_or_null<S: serde::Serializer>(time: &Option<Timestamp>, out: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => rfc3339(time, out),
         None => out.serialize_none(),
     }
 }
 
+impl From<&JournalStatus> for StatusView {
+    fn from(status: &JournalStatus) -> Self {
+        let backlog::Pending { queued, submitting, waiting } = status.pending;
+        let place = |(base_url, jobs): &(String, u64)| Place { base_url: base_url.clone(), jobs: *jobs };
+        let last_run = |run: &backlog::LastRun| LastRun {
+            started: run.started,
+            ended: run.ended,
+            stop: run.stop.clone(),
+        };
+        Self {
+            totals: totals(status),
+            queued,
+            submitting,
+            waiting,
+            waiting_at: status.waiting_at.iter().map(place).collect(),
+            running: status.running,
+            simulated: status.simulated,
+            last_run: status.last_run.as_ref().map(last_run),
+        }
+    }
+}
+
 impl StatusView {
     /// One line of JSON.
-    pub(super) fn json(&self) -> serde_json::Result<String> {
-        Ok(serde_json::to_string(self)? + "\n")
+    fn json(&self) -> Result<String, Failure> {
+        let json = serde_json::to_string(self).map_err(|e| Failure::new(ExitCode::Io, e))?;
+        Ok(json + "\n")
     }
 
     /// The text for people; `file` as it was named.
-    pub(super) fn render(&self, file: &str) -> String {
+    fn render(&self, file: &str) -> String {
         let totals = &self.totals;
         let settled = totals.solved + totals.failed + totals.rejected;
-        let mut text = format!("{}: {}\n", safe(file), self.state());
+        let simulated = if self.simulated { " (simulated)" } else { "" };
+        let mut text = format!("{}{simulated}: {}\n", safe(file), self.state());
         let mut line = |name: &str, value: &str| {
             let _ = writeln!(text, "  {name:<9} {value}");
         };
@@ -76,36 +130,25 @@ impl StatusView {
             None => line("settled", &format!("{settled} rows")),
         }
         line("solved", &totals.solved.to_string());
-        let errors: Vec<_> = totals
-            .errors
-            .iter()
-            .map(|(class, n)| format!("{class} {n}"))
-            .collect();
+        let errors: Vec<_> = totals.errors.iter().map(|(class, n)| format!("{class} {n}")).collect();
         if !errors.is_empty() {
             line("failed", &totals.failed.to_string());
             line("rejected", &totals.rejected.to_string());
-            line("errors", &errors.join(", "));
+            line("errors", &safe(&errors.join(", ")));
         }
-        if let Some(pending) = totals.pending.filter(|n| *n > 0) {
-            line("pending", &format!("{pending}: {}", self.pending(pending)));
+        if let Some(pending) = self.pending() {
+            line("pending", &pending);
         }
         let mut creates = totals.creates.to_string();
         if totals.unknown_creates > 0 {
-            creates += &format!(
-                ", {} of unknown fate (perhaps paid)",
-                totals.unknown_creates
-            );
+            creates += &format!(", {} of unknown fate (perhaps paid)", totals.unknown_creates);
         }
         line("creates", &creates);
         line("polls", &totals.polls.to_string());
         line("spend", &format!("${}", totals.spend));
         line("run time", &span(totals.elapsed));
-        for Elsewhere { base_url, jobs } in &self.elsewhere {
-            let _ = writeln!(
-                text,
-                "  {jobs} jobs live at another API, {}: run with that one to end them",
-                safe(base_url)
-            );
+        for Place { base_url, jobs } in &self.waiting_at {
+            line("waiting", &format!("{jobs} at {}", safe(base_url)));
         }
         text
     }
@@ -115,35 +158,26 @@ impl StatusView {
         match &self.last_run {
             _ if self.running => "a run is under way".to_owned(),
             None => "no run yet".to_owned(),
-            Some(LastRun {
-                ended: Some(ended),
-                stop,
-                ..
-            }) => {
-                let stop = stop.as_deref().unwrap_or("done").replace('_', " ");
-                format!("the last run ended {ended:.0} ({})", safe(&stop))
+            Some(LastRun { ended: Some(ended), stop: Some(stop), .. }) => {
+                format!("the last run ended {ended:.0} ({})", safe(&stop.replace('_', " ")))
             }
+            Some(LastRun { ended: Some(ended), .. }) => format!("the last run ended {ended:.0}"),
             Some(LastRun { started, .. }) => {
                 format!("the last run, begun {started:.0}, was killed; the same command goes on")
             }
         }
     }
 
-    /// What the pending rows wait for.
-    fn pending(&self, pending: u64) -> String {
-        let begun = self.queued + self.submitting + self.waiting;
+    /// What the pending rows wait for; `None` where there is none.
+    fn pending(&self) -> Option<String> {
+        let creating = if self.running { "being created" } else { "in doubt: the run ended while creating them" };
         let parts = [
             (self.waiting, "under way at the service"),
-            (self.submitting, "being created"),
-            (self.queued, "to be created again"),
-            (pending.saturating_sub(begun), "not begun"),
+            (self.submitting, creating),
+            (self.queued, "to be created"),
         ];
-        let parts: Vec<_> = parts
-            .iter()
-            .filter(|(n, _)| *n > 0)
-            .map(|(n, what)| format!("{n} {what}"))
-            .collect();
-        parts.join(", ")
+        let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
     }
 }
 
@@ -152,90 +186,74 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::job::{ErrorClass, Micros};
+    use crate::job::Micros;
 
-    fn view() -> StatusView {
-        StatusView {
-            totals: Totals {
-                total: Some(1000),
-                solved: 240,
-                failed: 6,
-                rejected: 2,
-                pending: Some(752),
-                creates: 289,
-                unknown_creates: 1,
-                polls: 900,
-                spend: Micros(289_000),
-                elapsed: Duration::from_secs(72),
-                errors: [
-                    (ErrorClass::SolveFailed, 6),
-                    (ErrorClass::SiteNotAuthorized, 2),
-                ]
-                .into(),
-            },
-            queued: 3,
-            submitting: 1,
-            waiting: 40,
-            running: false,
-            last_run: Some(LastRun {
-                started: "2026-11-22T16:00:00.5Z".parse().unwrap(),
-                ended: None,
-                stop: None,
-            }),
-            elsewhere: vec![Elsewhere {
-                base_url: "https://old.example.com".to_owned(),
-                jobs: 5,
-            }],
+    fn killed() -> JournalStatus {
+        JournalStatus {
+            total: Some(1000),
+            solved: 240,
+            failed: 6,
+            rejected: 2,
+            pending: backlog::Pending { queued: 711, submitting: 1, waiting: 40 },
+            creates: 289,
+            unknown_creates: 1,
+            polls: 900,
+            spend: Micros(289_000),
+            elapsed: Duration::from_secs(72),
+            errors: [("solve_failed".to_owned(), 6), ("site_not_authorized".to_owned(), 2)].into(),
+            waiting_at: vec![
+                ("https://new.example.com".to_owned(), 35),
+                ("https://old.example.com".to_owned(), 5),
+            ],
+            last_run: Some(run(None, None)),
+            ..JournalStatus::default()
+        }
+    }
+
+    fn run(ended: Option<&str>, stop: Option<&str>) -> backlog::LastRun {
+        backlog::LastRun {
+            started: "2026-11-22T16:00:00.5Z".parse().unwrap(),
+            ended: ended.map(|time| time.parse().unwrap()),
+            stop: stop.map(str::to_owned),
+            solved: 0,
+            failed: 0,
+            rejected: 0,
+            creates: 0,
+            unknown_creates: 0,
+            polls: 0,
+            retries: 0,
+            spend: Micros::ZERO,
+            elapsed: Duration::ZERO,
         }
     }
 
     #[test]
     fn a_killed_run() {
-        insta::assert_snapshot!(view().render("results.csv"), @r"
-        results.csv: the last run, begun 2026-11-22T16:00:00Z, was killed; the same command goes on
-          settled   248 of 1000 rows
-          solved    240
-          failed    6
-          rejected  2
-          errors    solve_failed 6, site_not_authorized 2
-          pending   752: 40 under way at the service, 1 being created, 3 to be created again, 708 not begun
-          creates   289, 1 of unknown fate (perhaps paid)
-          polls     900
-          spend     $0.289
-          run time  1m 12s
-          5 jobs live at another API, https://old.example.com: run with that one to end them
-        ");
+        insta::assert_snapshot!(StatusView::from(&killed()).render("results.csv"), @r"");
     }
 
     #[test]
     fn a_finished_run() {
-        let mut view = view();
-        view.totals = Totals {
+        let finished = JournalStatus {
             total: Some(2),
             solved: 2,
-            pending: Some(0),
             creates: 2,
-            ..Totals::default()
+            simulated: true,
+            last_run: Some(run(Some("2026-11-22T16:01:12.34Z"), Some("done"))),
+            ..JournalStatus::default()
         };
-        view.elsewhere.clear();
-        view.last_run = Some(LastRun {
-            started: "2026-11-22T16:00:00Z".parse().unwrap(),
-            ended: Some("2026-11-22T16:01:12.34Z".parse().unwrap()),
-            stop: Some("done".to_owned()),
-        });
-        insta::assert_snapshot!(view.render("results.csv"), @r"
-        results.csv: the last run ended 2026-11-22T16:01:12Z (done)
-          settled   2 of 2 rows
-          solved    2
-          creates   2
-          polls     0
-          spend     $0
-          run time  0.0s
-        ");
+        insta::assert_snapshot!(StatusView::from(&finished).render("results.csv"), @r"");
+    }
+
+    #[test]
+    fn a_stream_has_no_total_and_so_nothing_is_known_to_be_pending() {
+        let mut status = killed();
+        status.total = None;
+        assert_eq!((totals(&status).total, totals(&status).pending), (None, None));
     }
 
     #[test]
     fn json_has_the_keys_of_the_summary_and_its_own() {
-        insta::assert_snapshot!(view().json().unwrap(), @r#"{"total":1000,"solved":240,"failed":6,"rejected":2,"pending":752,"creates":289,"unknown_creates":1,"polls":900,"spend":0.289,"elapsed_s":72.0,"errors":{"solve_failed":6,"site_not_authorized":2},"queued":3,"submitting":1,"waiting":40,"running":false,"last_run":{"started":"2026-11-22T16:00:00.500Z","ended":null,"stop":null},"elsewhere":[{"base_url":"https://old.example.com","jobs":5}]}"#);
+        insta::assert_snapshot!(StatusView::from(&killed()).json().unwrap(), @r"");
     }
 }
