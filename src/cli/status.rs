@@ -13,7 +13,11 @@ use crate::telemetry::{Totals, safe, span};
 pub(super) fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
     let path = args.journal.as_ref().unwrap_or(&args.file.0);
     let view = StatusView::from(&JournalStatus::read(path)?);
-    let text = if args.json { view.json()? } else { view.render(&args.file.0.display().to_string()) };
+    let text = if args.json {
+        view.json()?
+    } else {
+        view.render(&args.file.0.display().to_string())
+    };
     print::out(&text)?;
     Ok(ExitCode::Success)
 }
@@ -80,7 +84,10 @@ fn rfc3339<S: serde::Serializer>(time: &Timestamp, out: S) -> Result<S::Ok, S::E
     out.collect_str(&format_args!("{time:.3}"))
 }
 
-fn rfc3339_or_null<S: serde::Serializer>(time: &Option<Timestamp>, out: S) -> Result<S::Ok, S::Error> {
+fn rfc3339_or_null<S: serde::Serializer>(
+    time: &Option<Timestamp>,
+    out: S,
+) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => rfc3339(time, out),
         None => out.serialize_none(),
@@ -89,8 +96,15 @@ fn rfc3339_or_null<S: serde::Serializer>(time: &Option<Timestamp>, out: S) -> Re
 
 impl From<&JournalStatus> for StatusView {
     fn from(status: &JournalStatus) -> Self {
-        let backlog::Pending { queued, submitting, waiting } = status.pending;
-        let place = |(base_url, jobs): &(String, u64)| Place { base_url: base_url.clone(), jobs: *jobs };
+        let backlog::Pending {
+            queued,
+            submitting,
+            waiting,
+        } = status.pending;
+        let place = |(base_url, jobs): &(String, u64)| Place {
+            base_url: base_url.clone(),
+            jobs: *jobs,
+        };
         let last_run = |run: &backlog::LastRun| LastRun {
             started: run.started,
             ended: run.ended,
@@ -130,7 +144,11 @@ impl StatusView {
             None => line("settled", &format!("{settled} rows")),
         }
         line("solved", &totals.solved.to_string());
-        let errors: Vec<_> = totals.errors.iter().map(|(class, n)| format!("{class} {n}")).collect();
+        let errors: Vec<_> = totals
+            .errors
+            .iter()
+            .map(|(class, n)| format!("{class} {n}"))
+            .collect();
         if !errors.is_empty() {
             line("failed", &totals.failed.to_string());
             line("rejected", &totals.rejected.to_string());
@@ -141,7 +159,10 @@ impl StatusView {
         }
         let mut creates = totals.creates.to_string();
         if totals.unknown_creates > 0 {
-            creates += &format!(", {} of unknown fate (perhaps paid)", totals.unknown_creates);
+            creates += &format!(
+                ", {} of unknown fate (perhaps paid)",
+                totals.unknown_creates
+            );
         }
         line("creates", &creates);
         line("polls", &totals.polls.to_string());
@@ -158,10 +179,19 @@ impl StatusView {
         match &self.last_run {
             _ if self.running => "a run is under way".to_owned(),
             None => "no run yet".to_owned(),
-            Some(LastRun { ended: Some(ended), stop: Some(stop), .. }) => {
-                format!("the last run ended {ended:.0} ({})", safe(&stop.replace('_', " ")))
+            Some(LastRun {
+                ended: Some(ended),
+                stop: Some(stop),
+                ..
+            }) => {
+                format!(
+                    "the last run ended {ended:.0} ({})",
+                    safe(&stop.replace('_', " "))
+                )
             }
-            Some(LastRun { ended: Some(ended), .. }) => format!("the last run ended {ended:.0}"),
+            Some(LastRun {
+                ended: Some(ended), ..
+            }) => format!("the last run ended {ended:.0}"),
             Some(LastRun { started, .. }) => {
                 format!("the last run, begun {started:.0}, was killed; the same command goes on")
             }
@@ -170,13 +200,21 @@ impl StatusView {
 
     /// What the pending rows wait for; `None` where there is none.
     fn pending(&self) -> Option<String> {
-        let creating = if self.running { "being created" } else { "in doubt: the run ended while creating them" };
+        let creating = if self.running {
+            "being created"
+        } else {
+            "in doubt (killed while being created)"
+        };
         let parts = [
             (self.waiting, "under way at the service"),
             (self.submitting, creating),
             (self.queued, "to be created"),
         ];
-        let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        let parts: Vec<_> = parts
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, what)| format!("{n} {what}"))
+            .collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 }
@@ -194,13 +232,21 @@ mod tests {
             solved: 240,
             failed: 6,
             rejected: 2,
-            pending: backlog::Pending { queued: 711, submitting: 1, waiting: 40 },
+            pending: backlog::Pending {
+                queued: 711,
+                submitting: 1,
+                waiting: 40,
+            },
             creates: 289,
             unknown_creates: 1,
             polls: 900,
             spend: Micros(289_000),
             elapsed: Duration::from_secs(72),
-            errors: [("solve_failed".to_owned(), 6), ("site_not_authorized".to_owned(), 2)].into(),
+            errors: [
+                ("solve_failed".to_owned(), 6),
+                ("site_not_authorized".to_owned(), 2),
+            ]
+            .into(),
             waiting_at: vec![
                 ("https://new.example.com".to_owned(), 35),
                 ("https://old.example.com".to_owned(), 5),
@@ -229,7 +275,21 @@ mod tests {
 
     #[test]
     fn a_killed_run() {
-        insta::assert_snapshot!(StatusView::from(&killed()).render("results.csv"), @r"");
+        insta::assert_snapshot!(StatusView::from(&killed()).render("results.csv"), @r"
+        results.csv: the last run, begun 2026-11-22T16:00:00Z, was killed; the same command goes on
+          settled   248 of 1000 rows
+          solved    240
+          failed    6
+          rejected  2
+          errors    site_not_authorized 2, solve_failed 6
+          pending   40 under way at the service, 1 in doubt (killed while being created), 711 to be created
+          creates   289, 1 of unknown fate (perhaps paid)
+          polls     900
+          spend     $0.289
+          run time  1m 12s
+          waiting   35 at https://new.example.com
+          waiting   5 at https://old.example.com
+        ");
     }
 
     #[test]
@@ -242,18 +302,29 @@ mod tests {
             last_run: Some(run(Some("2026-11-22T16:01:12.34Z"), Some("done"))),
             ..JournalStatus::default()
         };
-        insta::assert_snapshot!(StatusView::from(&finished).render("results.csv"), @r"");
+        insta::assert_snapshot!(StatusView::from(&finished).render("results.csv"), @r"
+        results.csv (simulated): the last run ended 2026-11-22T16:01:12Z (done)
+          settled   2 of 2 rows
+          solved    2
+          creates   2
+          polls     0
+          spend     $0
+          run time  0.0s
+        ");
     }
 
     #[test]
     fn a_stream_has_no_total_and_so_nothing_is_known_to_be_pending() {
         let mut status = killed();
         status.total = None;
-        assert_eq!((totals(&status).total, totals(&status).pending), (None, None));
+        assert_eq!(
+            (totals(&status).total, totals(&status).pending),
+            (None, None)
+        );
     }
 
     #[test]
     fn json_has_the_keys_of_the_summary_and_its_own() {
-        insta::assert_snapshot!(StatusView::from(&killed()).json().unwrap(), @r"");
+        insta::assert_snapshot!(StatusView::from(&killed()).json().unwrap(), @r#"{"total":1000,"solved":240,"failed":6,"rejected":2,"pending":752,"creates":289,"unknown_creates":1,"polls":900,"spend":0.289,"elapsed_s":72.0,"errors":{"site_not_authorized":2,"solve_failed":6},"queued":711,"submitting":1,"waiting":40,"waiting_at":[{"base_url":"https://new.example.com","jobs":35},{"base_url":"https://old.example.com","jobs":5}],"running":false,"simulated":false,"last_run":{"started":"2026-11-22T16:00:00.500Z","ended":null,"stop":null}}"#);
     }
 }

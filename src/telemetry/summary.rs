@@ -76,7 +76,11 @@ impl Totals {
             polls: tally.polls,
             spend: tally.spend,
             elapsed,
-            errors: tally.errors.iter().map(|(class, n)| (class.to_string(), *n)).collect(),
+            errors: tally
+                .errors
+                .iter()
+                .map(|(class, n)| (class.to_string(), *n))
+                .collect(),
         }
     }
 }
