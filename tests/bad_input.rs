@@ -80,7 +80,7 @@ fn inputs(said: &mut Said) {
     said.input("missing column", "id,job,website_url\nr1,hcaptcha,https://a.example.com/\n");
     said.input("duplicate id", row(GOOD.trim_end()));
     said.input("duplicate header", "id,job,website_url,website_url,website_key\n");
-    said.input("two headers for one column", "id,job,website_url,websiteURL,website_key\n");
+    said.input("two headers for one column", "id,job,website_url,websiteURL,website_key\nr1,hcaptcha,https://a.example.com/,,k\n");
     said.input("a result column's name", "id,job,website_url,website_key,token\n");
     said.input("bad URL", row("r2,hcaptcha,not a url,k,"));
     said.input("host not allowed", row("r2,hcaptcha,https://elsewhere.example.org/,k,"));

@@ -75,10 +75,11 @@ impl ExitCode {
             | StopReason::MaxRuntime
             | StopReason::MaxFailures
             | StopReason::NoBalance(_) => Self::Limit,
-            StopReason::BadToken(_) | StopReason::Blocked(_) => Self::NotAuthorized,
-            StopReason::Refusals(_) | StopReason::Unreachable(_) | StopReason::LongPause(_) => {
-                Self::Unavailable
+            // Five refusals in a row that nothing explains are taken for a fault of the account, too.
+            StopReason::BadToken(_) | StopReason::Blocked(_) | StopReason::Refusals(_) => {
+                Self::NotAuthorized
             }
+            StopReason::Unreachable(_) | StopReason::LongPause(_) => Self::Unavailable,
             StopReason::Interrupted => Self::Interrupted,
             StopReason::Terminated => Self::Terminated,
             StopReason::CannotRecord(_)

@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::engine::Tally;
-use crate::job::{ErrorClass, Micros};
+use crate::job::Micros;
 
 /// The document.
 #[derive(Clone, Debug, Serialize)]
@@ -28,7 +28,7 @@ pub struct Summary {
     pub all_runs: Totals,
     /// This run alone.
     pub this_run: Totals,
-    /// Why it ended: see [`StopReason::word`].
+    /// Why it ended: see [`StopReason::word`](crate::engine::StopReason::word).
     pub stop: &'static str,
 }
 
@@ -57,9 +57,8 @@ pub struct Totals {
     /// Time spent running.
     #[serde(rename = "elapsed_s", serialize_with = "seconds")]
     pub elapsed: Duration,
-    /// Outcomes that are not solved, by class.
-    #[serde(serialize_with = "by_class")]
-    pub errors: BTreeMap<ErrorClass, u64>,
+    /// Outcomes that are not solved, by the word of their class.
+    pub errors: BTreeMap<String, u64>,
 }
 
 impl Totals {
@@ -77,7 +76,11 @@ impl Totals {
             polls: tally.polls,
             spend: tally.spend,
             elapsed,
-            errors: tally.errors.clone(),
+            errors: tally
+                .errors
+                .iter()
+                .map(|(class, n)| (class.to_string(), *n))
+                .collect(),
         }
     }
 }
@@ -91,13 +94,6 @@ fn dollars<S: serde::Serializer>(amount: &Micros, out: S) -> Result<S::Ok, S::Er
 /// Seconds, to the millisecond.
 fn seconds<S: serde::Serializer>(span: &Duration, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_f64(span.as_millis() as f64 / 1e3)
-}
-
-fn by_class<S: serde::Serializer>(
-    errors: &BTreeMap<ErrorClass, u64>,
-    out: S,
-) -> Result<S::Ok, S::Error> {
-    out.collect_map(errors.iter().map(|(class, n)| (class.as_str(), n)))
 }
 
 /// Why a summary could not be written.
@@ -146,6 +142,7 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::ErrorClass;
 
     fn summary() -> Summary {
         let tally = Tally {
