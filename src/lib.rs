@@ -14,4 +14,7 @@
 //!
 //! `ARCHITECTURE.md` tells how they work together.
 
+pub mod api;
+pub mod backlog;
 pub mod job;
+pub mod sink;

@@ -18,7 +18,10 @@ use jiff::Timestamp;
 
 use crate::job::{Micros, Outcome, RemoteId, Request};
 
-pub use csv::{CsvBacklog, CsvInput, CsvSettings, CsvSink, InputReport, JournalStatus, OpenError};
+pub use csv::{
+    CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, InputReport, JournalStatus, LastRun, OpenError, Opened,
+    Pending, RowProblem, check, default_journal,
+};
 pub use recorder::{Completion, Recorder, RecorderGone};
 
 /// The handle of a request within its backlog, for the life of a process.
@@ -81,7 +84,8 @@ pub struct Claimed {
     /// Requests that were found unacceptable and already settled as rejected (a stream's bad rows, or
     /// `--skip-bad-rows`), or settled at the start (`crash_limit`, `unknown_create` under `fail`).
     pub settled: Vec<Outcome>,
-    /// Nothing is left to be claimed.
+    /// Nothing is left to be claimed. Without it, a claim that brings nothing means that nothing is there
+    /// for now (a slow pipe): ask again later.
     pub exhausted: bool,
 }
 
@@ -147,6 +151,16 @@ pub enum BacklogError {
     /// The source cannot be read on: a bad row where none is tolerated.
     #[error("{0}")]
     BadInput(String),
+}
+
+/// What becomes of a request whose create has an unknown fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownCreatePolicy {
+    /// It is created again: it may be paid twice, and no row is lost.
+    #[default]
+    Retry,
+    /// It ends as failed, with `unknown_create`.
+    Fail,
 }
 
 /// A source of requests and the record of what became of them.

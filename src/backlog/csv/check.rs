@@ -1,0 +1,234 @@
+//! The check of a whole file before anything else: every row is judged, every id is held against the
+//! others and against the journal.
+//!
+//! What must stay true: it sends nothing and writes nothing. What it leaves in [`Seen`] is what the claims
+//! of the same file are held against later.
+
+use std::path::Path;
+
+use crate::job::{Allowlist, FieldsHash, Kinds, Problem, RequestId};
+
+use super::header::{Fault, Header, Judge};
+use super::identity::{Key, Keys, RowHash};
+use super::input::{CsvInput, Input, Next};
+use super::journal::Journal;
+use super::reader::{ReadFault, Row};
+use super::report::InputReport;
+use super::seen::{Known, Seen};
+use super::{OpenError, journal};
+
+/// Checks a file as a run would, without a journal and without a lock.
+///
+/// # Errors
+///
+/// [`OpenError::InputUnreadable`] where it is no CSV file at all. Bad rows are no error: they are in the
+/// report.
+pub fn check(
+    file: &Path,
+    delimiter: Option<u8>,
+    default_kind: Option<String>,
+    kinds: Kinds,
+    sites: Allowlist,
+) -> Result<InputReport, OpenError> {
+    let mut input = Input::open(CsvInput::File(file.to_owned()), delimiter)?;
+    if !input.is_file() {
+        return Err(OpenError::unreadable(
+            &input.name,
+            "is no regular file; only those can be checked ahead",
+        ));
+    }
+    let (mut report, judge) = judge(&input, default_kind, kinds, sites);
+    if let Some(mut judge) = judge {
+        let keys = Keys::new(judge.header.has_ids());
+        check_rows(
+            &mut input,
+            &mut judge,
+            &keys,
+            None,
+            &mut Seen::default(),
+            &mut report,
+        )?;
+    }
+    Ok(report)
+}
+
+/// Judges the header. Without a judge, no row can be judged.
+pub(super) fn judge(
+    input: &Input,
+    default_kind: Option<String>,
+    kinds: Kinds,
+    sites: Allowlist,
+) -> (InputReport, Option<Judge>) {
+    let mut report = InputReport {
+        file: input.name.clone(),
+        delimiter: input.delimiter,
+        ..InputReport::default()
+    };
+    let line = input.header.line;
+    match Header::parse(&input.header) {
+        Ok(header) => {
+            report.header.clone_from(&header.names);
+            report.has_ids = header.has_ids();
+            let mut judge = Judge::new(header, kinds, sites, default_kind);
+            report.add_header_faults(line, std::mem::take(&mut judge.header_faults));
+            (report, Some(judge))
+        }
+        Err(faults) => {
+            report.add_header_faults(line, faults);
+            (report, None)
+        }
+    }
+}
+
+/// Reads a file's rows, adds their problems to `report` and themselves to `seen`, and goes back to the
+/// first row.
+pub(super) fn check_rows(
+    input: &mut Input,
+    judge: &mut Judge,
+    keys: &Keys,
+    journal: Option<&Journal>,
+    seen: &mut Seen,
+    report: &mut InputReport,
+) -> Result<(), OpenError> {
+    let mut row = Row::default();
+    while next(input, &mut row, report)? {
+        report.rows += 1;
+        let judged = judge.judge(&row);
+        report.add_header_faults(input.header.line, std::mem::take(&mut judge.header_faults));
+        let fields = judged.request.as_ref().ok().map(|r| r.fields_hash());
+        match (&judged.own_id, fields) {
+            (Some(id), _) => {
+                let hash = keys.hash(id.as_str());
+                let found = find(&seen.known, keys, journal, id, fields);
+                match found.map_err(|e| {
+                    journal::open_error(Path::new(journal.map_or("journal", Journal::name)), &e)
+                })? {
+                    Found::New => seen.note_new(hash),
+                    Found::Known(n) => seen.note_known(n, hash),
+                    Found::Changed { n, began } => {
+                        seen.note_known(n, hash);
+                        if let Ok(request) = &judged.request {
+                            report.add(row.line, changed(id, &began, request));
+                        }
+                    }
+                }
+            }
+            (None, Some(fields)) if !keys.own_ids => {
+                seen.note_generated(RowHash::of_fields(fields).short());
+            }
+            (None, _) => seen.note_bad(RowHash::of_cells(&row).short()),
+        }
+        match judged.request {
+            Ok(request) => match report.kinds.get_mut(&request.kind().name) {
+                Some(rows) => *rows += 1,
+                None => {
+                    report.kinds.insert(request.kind().name.clone(), 1);
+                }
+            },
+            Err(fault) if fault.is_of_header => {}
+            Err(fault) => report.add(row.line, fault),
+        }
+    }
+    seen.end_first_pass(keys.own_ids);
+    if !seen.repeats.is_empty() {
+        input.rewind()?;
+        while next(input, &mut row, report)? {
+            let Some(id) = judge.judge(&row).own_id else {
+                continue;
+            };
+            let (hash, check) = (keys.hash(id.as_str()), keys.check_hash(id.as_str()));
+            if let Some(first_line) = seen.repeats.note(hash, check, row.line) {
+                let problem = Problem::DuplicateId {
+                    id: id.as_str().escape_debug().to_string(),
+                    first_line,
+                };
+                report.add(row.line, Fault::new(Some("id"), problem));
+                seen.note_bad(RowHash::of_cells(&row).short());
+            }
+        }
+    }
+    seen.end_check();
+    input.rewind()
+}
+
+/// Reads a row of a file that is being checked.
+fn next(input: &mut Input, row: &mut Row, report: &mut InputReport) -> Result<bool, OpenError> {
+    match input.next(row) {
+        Ok(next) => Ok(next == Next::Row),
+        Err(ReadFault::Io(e)) => Err(OpenError::InputUnreadable {
+            file: input.name.clone(),
+            why: "cannot be read to its end".to_owned(),
+            source: Some(e),
+        }),
+        Err(ReadFault::TooLong { line }) => {
+            report.add_header_faults(line, [too_long()]);
+            Ok(false)
+        }
+    }
+}
+
+/// The fault of a record beyond which nothing can be read.
+pub(super) fn too_long() -> Fault {
+    Fault::malformed(
+        None,
+        "a record begins here that is longer than 1 MiB; is a quote left open?",
+    )
+}
+
+/// Where an id stands in the journal.
+pub(super) enum Found {
+    New,
+    Known(usize),
+    /// It was begun with other values: these.
+    Changed {
+        n: usize,
+        began: String,
+    },
+}
+
+/// Looks an id of the user's up.
+pub(super) fn find(
+    known: &Known,
+    keys: &Keys,
+    journal: Option<&Journal>,
+    id: &RequestId,
+    fields: Option<FieldsHash>,
+) -> rusqlite::Result<Found> {
+    let hash = match keys.key(id.as_str()) {
+        Key::Own(hash) => hash,
+        Key::Generated(hash, occurrence) => {
+            return Ok(known
+                .generated(hash, occurrence)
+                .map_or(Found::New, Found::Known));
+        }
+    };
+    for n in known.of_hash(hash) {
+        if fields.and_then(|f| known.has_fields(n, f)) == Some(true) {
+            return Ok(Found::Known(n));
+        }
+        // Another id of the same hash, another request of the same id, or one that was never good.
+        let Some(journal) = journal else { continue };
+        let stored = journal.job(known.seq(n))?;
+        if stored.id != *id {
+            continue;
+        }
+        return Ok(match (fields, stored.fields) {
+            (Some(now), Some(then)) if now != then => Found::Changed {
+                n,
+                began: format!("{} {}", stored.kind, stored.request),
+            },
+            _ => Found::Known(n),
+        });
+    }
+    Ok(Found::New)
+}
+
+/// The fault of a row whose id was begun with other values.
+pub(super) fn changed(id: &RequestId, began: &str, now: &crate::job::Request) -> Fault {
+    let now = format!("{} {}", now.kind().name, super::header::stored_values(now));
+    let why = format!(
+        "id `{}` was begun as {began}, and is now {now}; give what changed a new id",
+        id.as_str().escape_debug()
+    );
+    Fault::malformed(Some("id"), why)
+}

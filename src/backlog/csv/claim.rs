@@ -1,0 +1,490 @@
+//! Claims: which row comes next, and what it is known by.
+//!
+//! What must stay true: jobs in flight are handed out before any row; a row that has its outcome, or whose
+//! job is in flight, is never handed out from the input; a row is handed out once in a process. A claim that
+//! fails loses nothing: what was read stays for the next one.
+
+use jiff::Timestamp;
+
+use crate::backlog::{BacklogError, Claim, Claimed, Resume, Ticket, Waiting};
+use crate::job::{ErrorClass, Outcome, Problem, RemoteId, Request, RequestId, State};
+
+use super::check::{Found, changed, find, too_long};
+use super::header::{Fault, Judged, stored_values};
+use super::identity::{Key, RowHash};
+use super::input::Next;
+use super::journal::{Journal, NewJob, Stored};
+use super::progress::Progress;
+use super::reader::{ReadFault, Row};
+use super::report::RowProblem;
+use super::seen::Standing;
+use super::{CsvBacklog, InHand};
+
+/// A row, or a stored request, that is to be settled as rejected.
+#[derive(Debug)]
+pub(super) struct Reject {
+    pub(super) job: NewJob,
+    /// Its number in the journal, if it is there.
+    pub(super) seq: Option<u32>,
+    pub(super) row: Vec<u8>,
+    pub(super) replaces: bool,
+    pub(super) progress: Progress,
+    pub(super) outcome: Outcome,
+    /// Its line went to the stream already.
+    pub(super) is_streamed: bool,
+}
+
+/// What a row of the input is to this run.
+enum Resolved {
+    /// Nothing is to be done for it.
+    Skip { id: RequestId },
+    /// It is to be created.
+    Go {
+        request: Request,
+        known: Option<(u32, Standing)>,
+    },
+    /// It is not acceptable.
+    Reject {
+        id: RequestId,
+        fault: Fault,
+        known: Option<u32>,
+    },
+}
+
+impl CsvBacklog {
+    pub(super) fn claim_rows(&mut self, max: usize) -> Result<Claimed, BacklogError> {
+        self.deliver()?;
+        self.adopt(max)?;
+        let mut row = Row::default();
+        while self.ready.len() + self.rejects.len() + self.told.len() < max
+            && self.to_adopt.is_empty()
+            && !self.exhausted
+        {
+            match self.read(&mut row)? {
+                Next::Row => self.take(&row)?,
+                Next::NotYet => break,
+                Next::End => self.exhausted = true,
+            }
+            if self.left == Some(0) {
+                self.exhausted = true;
+            }
+        }
+        self.settle_rejects()?;
+        let many = self.ready.len().min(max);
+        let jobs: Vec<Claim> = self.ready.drain(..many).collect();
+        let exhausted = self.exhausted && self.ready.is_empty() && self.to_adopt.is_empty();
+        Ok(Claimed {
+            jobs,
+            settled: std::mem::take(&mut self.told),
+            exhausted,
+        })
+    }
+
+    fn read(&mut self, row: &mut Row) -> Result<Next, BacklogError> {
+        let name = self.input.name.clone();
+        let next = self.input.next(row).map_err(|fault| match fault {
+            ReadFault::Io(e) => BacklogError::BadInput(format!("{name}: cannot be read on: {e}")),
+            ReadFault::TooLong { line } => BacklogError::BadInput(place(&name, line, too_long())),
+        })?;
+        if next == Next::Row && !self.input.is_file() {
+            self.counts.rows = Some(self.counts.rows.unwrap_or_default() + 1);
+        }
+        Ok(next)
+    }
+
+    /// Hands out jobs in flight, first of all.
+    fn adopt(&mut self, max: usize) -> Result<(), BacklogError> {
+        while self.ready.len() + self.rejects.len() < max {
+            let Some(&seq) = self.to_adopt.front() else {
+                return Ok(());
+            };
+            let stored = self
+                .journal
+                .job(seq)
+                .map_err(|e| unreadable(&self.journal, &e))?;
+            self.to_adopt.pop_front();
+            let Stored {
+                id,
+                fields,
+                kind,
+                request,
+                row,
+                replaces,
+                progress,
+            } = stored;
+            let job = NewJob {
+                id: id.clone(),
+                fields,
+                kind: Some(kind.clone()),
+                request: None,
+            };
+            match (
+                self.judge.judge_stored(id, &kind, &request),
+                progress.waiting.clone(),
+            ) {
+                (Ok(request), Some(waiting)) => {
+                    let waiting = self.on_this_clock(waiting);
+                    let progress = Progress {
+                        waiting: Some(waiting.clone()),
+                        ..progress
+                    };
+                    self.hand_out(
+                        request,
+                        Resume::Waiting(waiting),
+                        InHand {
+                            job,
+                            seq: Some(seq),
+                            row,
+                            replaces,
+                            progress,
+                            last: None,
+                        },
+                    );
+                }
+                (Err(problem), _) => {
+                    let outcome = self.rejection(&problem, &progress);
+                    self.rejects.push(Reject {
+                        job,
+                        seq: Some(seq),
+                        row,
+                        replaces,
+                        progress,
+                        outcome,
+                        is_streamed: false,
+                    });
+                }
+                // It is waiting, so it has a job.
+                (Ok(_), None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A deadline of another run's. A clock that was set back since does not stretch it.
+    fn on_this_clock(&self, waiting: Waiting) -> Waiting {
+        let budget = waiting.submitted_at.duration_until(waiting.deadline);
+        let latest = self
+            .now()
+            .saturating_add(budget)
+            .unwrap_or(waiting.deadline);
+        Waiting {
+            deadline: waiting.deadline.min(latest),
+            ..waiting
+        }
+    }
+
+    /// The outcome of a request that is not sent, or not sent any more.
+    fn rejection(&self, problem: &Problem, progress: &Progress) -> Outcome {
+        Outcome {
+            remote_id: progress.remote_id.clone(),
+            attempts: progress.history.creates,
+            polls: progress.history.polls,
+            submitted_at: progress.waiting.as_ref().map(|w| w.submitted_at),
+            cost: progress.history.spent,
+            ..Outcome::rejected(problem.class(), problem.to_string(), self.now())
+        }
+    }
+
+    fn hand_out(&mut self, request: Request, resume: Resume, in_hand: InHand) {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let history = in_hand.progress.history;
+        self.jobs.insert(ticket, in_hand);
+        self.ready.push_back(Claim {
+            ticket,
+            request,
+            history,
+            resume,
+        });
+    }
+
+    /// Takes a row of the input.
+    fn take(&mut self, row: &Row) -> Result<(), BacklogError> {
+        let resolved = self.resolve(row)?;
+        if let Some(places) = &mut self.places {
+            let id = match &resolved {
+                Resolved::Skip { id } | Resolved::Reject { id, .. } => id,
+                Resolved::Go { request, .. } => request.id(),
+            };
+            places
+                .push(&self.journal.db, id.as_str())
+                .map_err(|e| unreadable(&self.journal, &e))?;
+        }
+        match resolved {
+            Resolved::Skip { .. } => return Ok(()),
+            Resolved::Go { request, known } => {
+                let (progress, replaces) = match known {
+                    None => (Progress::default(), false),
+                    Some((seq, standing)) => self.earlier(seq, standing)?,
+                };
+                let (fields, kind) = (request.fields_hash(), request.kind().name.clone());
+                let job = NewJob {
+                    id: request.id().clone(),
+                    fields: Some(fields),
+                    kind: Some(kind),
+                    request: Some(stored_values(&request)),
+                };
+                let cells = self.layout.row(row, request.id());
+                self.hand_out(
+                    request,
+                    Resume::Queued,
+                    InHand {
+                        job,
+                        seq: known.map(|(seq, _)| seq),
+                        row: cells,
+                        replaces,
+                        progress,
+                        last: None,
+                    },
+                );
+            }
+            Resolved::Reject { id, fault, known } => {
+                if !self.skip_bad_rows {
+                    let what = place(&self.input.name, row.line, fault);
+                    return Err(BacklogError::BadInput(format!(
+                        "{what}; the file was changed while it was read"
+                    )));
+                }
+                let (progress, replaces) = match known {
+                    None => (Progress::default(), false),
+                    Some(seq) => self.earlier(seq, Standing::Open)?,
+                };
+                let cells = self.layout.row(row, &id);
+                let mut outcome = self.rejection(&fault.problem, &progress);
+                if let Some(column) = &fault.column
+                    && fault.problem.column().is_none()
+                {
+                    outcome.message = format!("{}: {}", column.escape_debug(), outcome.message);
+                }
+                let job = NewJob {
+                    id,
+                    fields: None,
+                    kind: None,
+                    request: None,
+                };
+                self.rejects.push(Reject {
+                    job,
+                    seq: known,
+                    row: cells,
+                    replaces,
+                    progress,
+                    outcome,
+                    is_streamed: false,
+                });
+            }
+        }
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        Ok(())
+    }
+
+    /// What was done for a row before, and whether a line of it stands in the output.
+    fn earlier(&self, seq: u32, standing: Standing) -> Result<(Progress, bool), BacklogError> {
+        let stored = self
+            .journal
+            .job(seq)
+            .map_err(|e| unreadable(&self.journal, &e))?;
+        if standing != Standing::Failed {
+            return Ok((stored.progress, stored.replaces));
+        }
+        let mut history = stored.progress.history;
+        history.failed_attempts = 0;
+        Ok((
+            Progress {
+                remote_id: stored.progress.remote_id,
+                ..Progress::queued(history)
+            },
+            true,
+        ))
+    }
+
+    /// Finds out what a row is known by, and how it stands. Every row of an input comes here once, in order.
+    fn resolve(&mut self, row: &Row) -> Result<Resolved, BacklogError> {
+        let Judged { own_id, request } = self.judge.judge(row);
+        match (own_id, request) {
+            (Some(id), request) => self.resolve_own(row, id, request),
+            (None, Ok(request)) if !self.keys.own_ids => {
+                let hash = RowHash::of_fields(request.fields_hash());
+                let numbered = self
+                    .seen
+                    .take_generated(hash.short())
+                    .and_then(|n| Some((n, hash.id(n)?)));
+                let Some((occurrence, id)) = numbered else {
+                    return Err(self.file_changed(row));
+                };
+                let known = self.seen.known.generated(hash.short(), occurrence);
+                Ok(self.standing(known, id.clone(), Ok(request.with_id(id))))
+            }
+            (None, Err(fault)) => self.resolve_bad(row, fault),
+            (None, Ok(_)) => self.resolve_bad(row, Fault::new(Some("id"), Problem::BadId)),
+        }
+    }
+
+    fn resolve_own(
+        &mut self,
+        row: &Row,
+        id: RequestId,
+        request: Result<Request, Fault>,
+    ) -> Result<Resolved, BacklogError> {
+        let (hash, check) = (
+            self.keys.hash(id.as_str()),
+            self.keys.check_hash(id.as_str()),
+        );
+        let shown = || id.as_str().escape_debug().to_string();
+        if let Some(first_line) = self
+            .seen
+            .repeats
+            .first_line(hash, check)
+            .filter(|first| *first != row.line)
+        {
+            let problem = Problem::DuplicateId {
+                id: shown(),
+                first_line,
+            };
+            return self.resolve_bad(row, Fault::new(Some("id"), problem));
+        }
+        let again = || {
+            Fault::malformed(
+                Some("id"),
+                format!("id `{}` stands in an earlier row already", shown()),
+            )
+        };
+        let fields = request.as_ref().ok().map(Request::fields_hash);
+        let found = find(
+            &self.seen.known,
+            &self.keys,
+            Some(&self.journal),
+            &id,
+            fields,
+        );
+        match found.map_err(|e| unreadable(&self.journal, &e))? {
+            Found::Known(n) => {
+                if !self.seen.known.count(n) {
+                    return self.resolve_bad(row, again());
+                }
+                Ok(self.standing(Some(n), id, request))
+            }
+            Found::Changed { n, began } => {
+                self.seen.known.count(n);
+                let fault = match &request {
+                    Ok(request) => changed(&id, &began, request),
+                    Err(_) => again(),
+                };
+                self.resolve_bad(row, fault)
+            }
+            Found::New => {
+                if self.seen.take_new(hash) {
+                    return Ok(self.standing(None, id, request));
+                }
+                if self.input.is_file() {
+                    Err(self.file_changed(row))
+                } else {
+                    self.resolve_bad(row, again())
+                }
+            }
+        }
+    }
+
+    /// What becomes of a row that is known by `id`, and stands at that entry of the journal's, if any.
+    fn standing(
+        &self,
+        known: Option<usize>,
+        id: RequestId,
+        request: Result<Request, Fault>,
+    ) -> Resolved {
+        let known = known.map(|n| (self.seen.known.seq(n), self.seen.known.standing(n)));
+        match (known, request) {
+            (Some((_, Standing::Settled | Standing::InFlight)), _) => Resolved::Skip { id },
+            (Some((_, Standing::Failed)), _) if !self.retry_failed => Resolved::Skip { id },
+            (Some((_, Standing::Failed)), Err(_)) => Resolved::Skip { id },
+            (known, Ok(request)) => Resolved::Go { request, known },
+            (known, Err(fault)) => Resolved::Reject {
+                id,
+                fault,
+                known: known.map(|(seq, _)| seq),
+            },
+        }
+    }
+
+    /// A bad row that no id of its own leads to.
+    fn resolve_bad(&mut self, row: &Row, fault: Fault) -> Result<Resolved, BacklogError> {
+        let hash = RowHash::of_cells(row);
+        let occurrence = self.seen.take_bad(hash.short());
+        let Some(id) = hash.id(occurrence) else {
+            return Err(self.file_changed(row));
+        };
+        let known = match self.keys.key(id.as_str()) {
+            Key::Generated(hash, occurrence) => self.seen.known.generated(hash, occurrence),
+            Key::Own(_) => None,
+        };
+        Ok(self.standing(known, id, Err(fault)))
+    }
+
+    fn file_changed(&self, row: &Row) -> BacklogError {
+        let why =
+            "this row was not there when the file was checked: it was changed while it was read";
+        BacklogError::BadInput(place(
+            &self.input.name,
+            row.line,
+            Fault::malformed(None, why),
+        ))
+    }
+
+    /// Reads the rows that were not claimed, for the order of the output.
+    pub(super) fn place_the_rest(&mut self) -> Result<(), BacklogError> {
+        let mut row = Row::default();
+        // A stream would have to be waited for.
+        while self.input.is_file() && self.read(&mut row)? == Next::Row {
+            let id = match self.resolve(&row)? {
+                Resolved::Skip { id } | Resolved::Reject { id, .. } => id,
+                Resolved::Go { request, .. } => request.id().clone(),
+            };
+            if let Some(places) = &mut self.places {
+                places
+                    .push(&self.journal.db, id.as_str())
+                    .map_err(|e| unreadable(&self.journal, &e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The outcome of a request that crashes have left without an answer.
+pub(super) fn crash_outcome(progress: &Progress, error: ErrorClass, now: Timestamp) -> Outcome {
+    debug_assert_eq!(progress.state, State::Submitting);
+    let message = match error {
+        ErrorClass::CrashLimit => format!(
+            "the run was killed {} times in a row while creating it",
+            progress.crashes
+        ),
+        _ => "the run was killed while creating it; a job may exist".to_owned(),
+    };
+    let remote_id: Option<RemoteId> = progress.remote_id.clone();
+    Outcome {
+        status: crate::job::Status::Failed,
+        remote_id,
+        attempts: progress.history.creates,
+        polls: progress.history.polls,
+        cost: progress.history.spent,
+        ..Outcome::rejected(error, message, now)
+    }
+}
+
+/// The row at hand was read and is not handed out: the run must not go on as if it were.
+fn unreadable(journal: &Journal, e: &rusqlite::Error) -> BacklogError {
+    BacklogError::Fatal {
+        what: format!("{}: cannot be read: {e}", journal.name()),
+    }
+}
+
+fn place(file: &str, line: u64, fault: Fault) -> String {
+    let Fault {
+        column, problem, ..
+    } = fault;
+    RowProblem {
+        file: file.to_owned(),
+        line,
+        column,
+        problem,
+    }
+    .to_string()
+}

@@ -1,0 +1,729 @@
+//! The journal: what a killed run leaves behind to go on from.
+//!
+//! What must stay true: a [`Batch`] is one transaction and one fsync; it is all there or not at all.
+//! WAL with `synchronous=FULL`: what was committed survives a power cut, as far as the disk keeps its
+//! word. The journal is made 0600 before SQLite opens it; its `-wal` and `-shm` take over that mode.
+//! Two runs never have it open at once (see [`super::lock`]); readers may.
+
+use std::fs::{OpenOptions, Permissions};
+use std::hash::BuildHasher;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Statement, params};
+
+use crate::api::Identity;
+use crate::backlog::{BacklogError, History, Waiting};
+use crate::job::{FieldsHash, Micros, Outcome, RemoteId, RequestId, State, Status};
+
+use super::OpenError;
+use super::identity::Keys;
+use super::progress::Progress;
+use super::schema;
+use super::seen::{Known, Standing};
+
+/// How long a reader who holds the journal (a shell with an open transaction) is waited for.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// An open journal.
+pub(super) struct Journal {
+    pub(super) db: Connection,
+    name: String,
+}
+
+/// What of a file is known to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    pub(super) length: u64,
+    /// Device and inode.
+    pub(super) file: (u64, u64),
+    /// BLAKE3 of the last 64 KiB.
+    pub(super) tail: [u8; 32],
+    pub(super) out_seq: i64,
+}
+
+/// A job as the journal has it.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) id: RequestId,
+    pub(super) fields: Option<FieldsHash>,
+    pub(super) kind: String,
+    /// Its values, as JSON.
+    pub(super) request: String,
+    /// Its cells for the output.
+    pub(super) row: Vec<u8>,
+    pub(super) replaces: bool,
+    pub(super) progress: Progress,
+}
+
+/// What is written of a job when it first comes into the journal.
+#[derive(Clone, Debug)]
+pub(super) struct NewJob {
+    pub(super) id: RequestId,
+    pub(super) fields: Option<FieldsHash>,
+    pub(super) kind: Option<String>,
+    pub(super) request: Option<String>,
+}
+
+/// The counts of a run, as its row has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RunCounts {
+    pub(super) rows: Option<u64>,
+    pub(super) solved: u64,
+    pub(super) failed: u64,
+    pub(super) rejected: u64,
+    pub(super) creates: i64,
+    pub(super) unknown_creates: i64,
+    pub(super) retries: i64,
+    pub(super) polls: u64,
+    pub(super) spend: i64,
+    pub(super) elapsed_ms: u64,
+}
+
+impl RunCounts {
+    /// Counts an outcome.
+    pub(super) fn settle(&mut self, status: Status) {
+        match status {
+            Status::Solved => self.solved += 1,
+            Status::Failed => self.failed += 1,
+            Status::Rejected => self.rejected += 1,
+        }
+    }
+}
+
+/// What the rows of a journal are, taken in at start.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    pub(super) known: Known,
+    pub(super) last_seq: u32,
+    /// Jobs that were begun when the last run was killed.
+    pub(super) submitting: Vec<u32>,
+    /// Jobs that exist, with the API that they live at.
+    pub(super) waiting: Vec<(u32, i64)>,
+}
+
+/// A number of SQLite's, which has no unsigned ones. Counts of ours never reach the sign.
+pub(super) fn int(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn count(n: i64) -> u32 {
+    u32::try_from(n.max(0)).unwrap_or(u32::MAX)
+}
+
+impl Journal {
+    /// Makes a journal, in a new file or in an empty one that a killed process left. Without a path: a private
+    /// one that vanishes with the process.
+    pub(super) fn create(path: Option<&Path>) -> Result<Self, OpenError> {
+        let shown = path.unwrap_or(Path::new("temporary journal"));
+        if let Some(path) = path {
+            let made = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path);
+            let made = made.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)));
+            made.map_err(|e| OpenError::not_writable(path, e))?;
+        }
+        let failed = |e| open_error(shown, &e);
+        let db = Connection::open(path.unwrap_or(Path::new(""))).map_err(failed)?;
+        let journal = Self {
+            db,
+            name: shown.display().to_string(),
+        };
+        journal.configure().map_err(failed)?;
+        let make = format!(
+            "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT;",
+            schema::CREATE,
+            schema::APPLICATION_ID,
+            schema::VERSION
+        );
+        journal.db.execute_batch(&make).map_err(failed)?;
+        Ok(journal)
+    }
+
+    /// Opens the journal at `path`; `None` where there is none, or only the empty database that a process
+    /// killed at its very start left.
+    pub(super) fn open(path: &Path) -> Result<Option<Self>, OpenError> {
+        match std::fs::metadata(path) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(OpenError::not_writable(path, e)),
+        }
+        let failed = |e| open_error(path, &e);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags).map_err(failed)?;
+        let tables: i64 = db
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .map_err(failed)?;
+        if tables == 0 {
+            return Ok(None);
+        }
+        check_version(&db, path)?;
+        let journal = Self {
+            db,
+            name: path.display().to_string(),
+        };
+        journal.configure().map_err(failed)?;
+        Ok(Some(journal))
+    }
+
+    fn configure(&self) -> rusqlite::Result<()> {
+        self.db.busy_timeout(BUSY)?;
+        // A temporary database stays in its own mode: it has no durability to keep.
+        let _mode: String = self
+            .db
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        self.db.execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA temp_store = FILE; PRAGMA trusted_schema = OFF;",
+        )
+    }
+
+    /// Its name for messages.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// An error of SQLite's as one of the backlog's.
+    pub(super) fn error(&self, e: rusqlite::Error) -> BacklogError {
+        backlog_error(&self.name, e)
+    }
+
+    pub(super) fn meta<T: rusqlite::types::FromSql>(
+        &self,
+        key: &str,
+    ) -> rusqlite::Result<Option<T>> {
+        self.db
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+                row.get(0)
+            })
+            .optional()
+    }
+
+    pub(super) fn set_meta(&self, key: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<()> {
+        self.db
+            .execute(
+                "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
+                params![key, value],
+            )
+            .map(|_| ())
+    }
+
+    /// The number of this run's API in the journal, added where it is new. With its fingerprints' salt.
+    pub(super) fn api(&self, identity: &Identity) -> rusqlite::Result<i64> {
+        let salt: [u8; 32] = match self.meta("salt")? {
+            Some(salt) => salt,
+            None => {
+                // It only has to differ between journals: whoever reads the journal reads it too.
+                let seed = format!(
+                    "{:?}{:?}",
+                    Timestamp::now(),
+                    std::hash::RandomState::new().hash_one(&self.name)
+                );
+                let salt = *blake3::hash(seed.as_bytes()).as_bytes();
+                self.set_meta("salt", salt)?;
+                salt
+            }
+        };
+        if let Some(api) = self.find_api(identity)? {
+            return Ok(api);
+        }
+        let key = params![
+            identity.base_url,
+            identity.protocol.as_str(),
+            identity.account.fingerprint(&salt)
+        ];
+        self.db.execute(
+            "INSERT INTO api (base_url, protocol, fingerprint) VALUES (?1, ?2, ?3)",
+            key,
+        )?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    /// The number of this run's API in the journal, if it is there.
+    pub(super) fn find_api(&self, identity: &Identity) -> rusqlite::Result<Option<i64>> {
+        let Some(salt) = self.meta("salt")? else {
+            return Ok(None);
+        };
+        let key = params![
+            identity.base_url,
+            identity.protocol.as_str(),
+            identity.account.fingerprint(&salt)
+        ];
+        let select =
+            "SELECT api FROM api WHERE base_url = ?1 AND protocol = ?2 AND fingerprint = ?3";
+        self.db.query_row(select, key, |row| row.get(0)).optional()
+    }
+
+    /// Takes in all rows.
+    pub(super) fn census(&self, keys: &Keys) -> rusqlite::Result<Census> {
+        let rows: i64 = self
+            .db
+            .query_row("SELECT count(*) FROM job", [], |row| row.get(0))?;
+        let mut census = Census {
+            known: Known::with_capacity(usize::try_from(rows).unwrap_or_default()),
+            ..Census::default()
+        };
+        let mut select = self
+            .db
+            .prepare("SELECT seq, id, fields, state, status, api FROM job ORDER BY seq")?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let seq: u32 = row.get(0)?;
+            let fields: Option<[u8; 16]> = row.get(2)?;
+            let key = keys.key(row.get_ref(1)?.as_str()?);
+            let standing = match (row.get_ref(3)?.as_str()?, row.get_ref(4)?.as_str_or_null()?) {
+                ("settled", Some("failed")) => Standing::Failed,
+                ("settled", _) => Standing::Settled,
+                ("submitting", _) => {
+                    census.submitting.push(seq);
+                    Standing::Open
+                }
+                ("waiting", _) => {
+                    census
+                        .waiting
+                        .push((seq, row.get::<_, Option<i64>>(5)?.unwrap_or_default()));
+                    Standing::InFlight
+                }
+                _ => Standing::Open,
+            };
+            census
+                .known
+                .push(key, fields.map(FieldsHash), seq, standing);
+            census.last_seq = seq;
+        }
+        census.known.sort();
+        Ok(census)
+    }
+
+    /// One job.
+    pub(super) fn job(&self, seq: u32) -> rusqlite::Result<Stored> {
+        let mut select = self.db.prepare(schema::SELECT_JOB)?;
+        select.query_row([seq], |row| {
+            let bad = |n: usize| {
+                rusqlite::Error::InvalidColumnType(n, "job".to_owned(), rusqlite::types::Type::Text)
+            };
+            let state = match row.get_ref(7)?.as_str()? {
+                "queued" => State::Queued,
+                "submitting" => State::Submitting,
+                "waiting" => State::Waiting,
+                "settled" => State::Settled,
+                _ => return Err(bad(7)),
+            };
+            let mut progress = Progress::queued(History {
+                creates: count(row.get(8)?),
+                failed_attempts: count(row.get(9)?),
+                unknown_creates: count(row.get(10)?),
+                polls: count(row.get(12)?),
+                spent: Micros(row.get(13)?),
+            });
+            progress.state = state;
+            progress.crashes = count(row.get(11)?);
+            progress.remote_id = row
+                .get::<_, Option<String>>(14)?
+                .and_then(|json| RemoteId::from_json(&json));
+            if state == State::Waiting {
+                let time = |n: usize| Timestamp::from_millisecond(row.get(n)?).map_err(|_| bad(n));
+                let remote_id = progress.remote_id.clone().ok_or_else(|| bad(14))?;
+                progress.waiting = Some(Waiting {
+                    remote_id,
+                    submitted_at: time(15)?,
+                    deadline: time(16)?,
+                });
+            }
+            Ok(Stored {
+                id: RequestId::try_new(row.get_ref(0)?.as_str()?).ok_or_else(|| bad(0))?,
+                fields: row.get::<_, Option<[u8; 16]>>(1)?.map(FieldsHash),
+                kind: row.get::<_, Option<String>>(2)?.unwrap_or_default(),
+                request: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
+                row: row.get::<_, Option<Vec<u8>>>(4)?.unwrap_or_default(),
+                replaces: row.get(6)?,
+                progress,
+            })
+        })
+    }
+
+    /// What is known of the output, or of the file about to take its place.
+    pub(super) fn checkpoint(&self, table: &'static str) -> rusqlite::Result<Option<Checkpoint>> {
+        let select = format!("SELECT length, dev, inode, tail, out_seq FROM {table}");
+        self.db
+            .query_row(&select, [], |row| {
+                let unsigned = |n| row.get::<_, i64>(n).map(i64::cast_unsigned);
+                Ok(Checkpoint {
+                    length: unsigned(0)?,
+                    file: (unsigned(1)?, unsigned(2)?),
+                    tail: row.get(3)?,
+                    out_seq: row.get(4)?,
+                })
+            })
+            .optional()
+    }
+
+    /// Lines that are not known to be durable, in order.
+    pub(super) fn outbox(&self) -> rusqlite::Result<Vec<(i64, Vec<u8>)>> {
+        let mut select = self
+            .db
+            .prepare("SELECT out_seq, line FROM outbox ORDER BY out_seq")?;
+        let lines = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        lines.collect()
+    }
+
+    /// Begins a transaction.
+    pub(super) fn batch(&self) -> rusqlite::Result<Batch<'_>> {
+        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        Ok(Batch {
+            db: &self.db,
+            statements: [const { None }; SQL.len()],
+            is_open: true,
+        })
+    }
+
+    /// Makes the journal one file again.
+    pub(super) fn truncate_wal(&self) -> rusqlite::Result<()> {
+        self.db
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+}
+
+/// Refuses what is no journal, or one of a later version.
+pub(super) fn check_version(db: &Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |e| open_error(path, &e);
+    let pragma =
+        |name: &str| db.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0));
+    let (application, version) = (
+        pragma("application_id").map_err(failed)?,
+        pragma("user_version").map_err(failed)?,
+    );
+    let foreign = |why: String| {
+        Err(OpenError::ForeignJournal {
+            journal: path.to_owned(),
+            why,
+        })
+    };
+    if application != schema::APPLICATION_ID {
+        return foreign(
+            "it is a database, but no journal of pollwheel's; name another with --journal"
+                .to_owned(),
+        );
+    }
+    if version != schema::VERSION {
+        return foreign(format!(
+            "the journal is of version {version}, this program knows {}; use the program that wrote it",
+            schema::VERSION
+        ));
+    }
+    Ok(())
+}
+
+/// An error of SQLite's while a journal is opened.
+pub(super) fn open_error(path: &Path, e: &rusqlite::Error) -> OpenError {
+    match storage_fault(e) {
+        Some(Fault::Full(kind)) => {
+            OpenError::not_writable(path, io::Error::new(kind, e.to_string()))
+        }
+        _ => OpenError::DamagedJournal {
+            journal: path.to_owned(),
+            why: e.to_string(),
+        },
+    }
+}
+
+enum Fault {
+    /// It may go well later.
+    Full(io::ErrorKind),
+    /// It is not a journal any more.
+    Damaged,
+}
+
+fn storage_fault(e: &rusqlite::Error) -> Option<Fault> {
+    use rusqlite::ffi;
+    let rusqlite::Error::SqliteFailure(e, _) = e else {
+        return None;
+    };
+    match e.extended_code {
+        // What of a failed fsync is on the disk cannot be told.
+        ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC | ffi::SQLITE_IOERR_CLOSE => {
+            return None;
+        }
+        _ => {}
+    }
+    match e.extended_code & 0xff {
+        ffi::SQLITE_FULL => Some(Fault::Full(io::ErrorKind::StorageFull)),
+        ffi::SQLITE_IOERR => Some(Fault::Full(io::ErrorKind::Other)),
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Some(Fault::Full(io::ErrorKind::ResourceBusy)),
+        ffi::SQLITE_READONLY | ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM => {
+            Some(Fault::Full(io::ErrorKind::PermissionDenied))
+        }
+        ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => Some(Fault::Damaged),
+        _ => None,
+    }
+}
+
+/// An error of SQLite's in a run.
+pub(super) fn backlog_error(name: &str, e: rusqlite::Error) -> BacklogError {
+    match storage_fault(&e) {
+        Some(Fault::Full(kind)) => BacklogError::Retryable {
+            what: format!("{name}: cannot be written"),
+            source: io::Error::new(kind, e),
+        },
+        Some(Fault::Damaged) => BacklogError::Fatal {
+            what: format!("{name}: the journal is damaged: {e}"),
+        },
+        None => BacklogError::Fatal {
+            what: format!("{name}: {e}"),
+        },
+    }
+}
+
+const SQL: [&str; 9] = [
+    schema::INSERT_JOB,
+    schema::BEGIN_AGAIN,
+    schema::STEP,
+    schema::SETTLE,
+    schema::INSERT_OUTBOX,
+    schema::TRIM_OUTBOX,
+    schema::REPLACE,
+    schema::CHECKPOINT,
+    schema::UPDATE_RUN,
+];
+
+/// A transaction. Dropped without a commit, it leaves nothing behind.
+pub(super) struct Batch<'a> {
+    db: &'a Connection,
+    statements: [Option<Statement<'a>>; SQL.len()],
+    is_open: bool,
+}
+
+impl<'a> Batch<'a> {
+    /// A statement, prepared once per batch.
+    fn statement(&mut self, sql: &'static str) -> rusqlite::Result<&mut Statement<'a>> {
+        let n = SQL.iter().position(|s| *s == sql).unwrap_or_default();
+        let slot = &mut self.statements[n];
+        match slot {
+            Some(statement) => Ok(statement),
+            None => Ok(slot.insert(self.db.prepare(sql)?)),
+        }
+    }
+
+    /// A job comes into the journal: begun, or settled at once.
+    pub(super) fn insert(
+        &mut self,
+        seq: u32,
+        job: &NewJob,
+        progress: &Progress,
+        begun: Option<(&[u8], i64, Timestamp)>,
+        outcome: Option<&Outcome>,
+    ) -> rusqlite::Result<()> {
+        let (row, api, begun_at) = match begun {
+            Some((row, api, at)) => (Some(row), Some(api), Some(at.as_millisecond())),
+            None => (None, None, None),
+        };
+        let Columns {
+            state,
+            creates,
+            failed,
+            unknown,
+            crashes,
+            polls,
+            spent,
+            remote_id,
+            submitted_at,
+            deadline,
+        } = Columns::of(progress);
+        self.statement(schema::INSERT_JOB)?.execute(params![
+            seq,
+            job.id.as_str(),
+            job.fields.map(|f| f.0),
+            job.kind,
+            job.request,
+            row,
+            api,
+            begun_at,
+            false,
+            outcome.map(|o| o.status.as_str()),
+            outcome.and_then(|o| o.error).map(|e| e.as_str()),
+            outcome.map(|o| o.finished_at.as_millisecond()),
+            state,
+            creates,
+            failed,
+            unknown,
+            crashes,
+            polls,
+            spent,
+            remote_id,
+            submitted_at,
+            deadline
+        ])?;
+        Ok(())
+    }
+
+    /// A job of the journal's is begun again, from this row and at this API.
+    pub(super) fn begin_again(
+        &mut self,
+        seq: u32,
+        row: &[u8],
+        api: i64,
+        at: Timestamp,
+        replaces: bool,
+    ) -> rusqlite::Result<()> {
+        let values = params![seq, row, api, at.as_millisecond(), replaces];
+        self.statement(schema::BEGIN_AGAIN)?
+            .execute(values)
+            .map(|_| ())
+    }
+
+    /// A job moves on.
+    pub(super) fn step(&mut self, seq: u32, progress: &Progress) -> rusqlite::Result<()> {
+        let Columns {
+            state,
+            creates,
+            failed,
+            unknown,
+            crashes,
+            polls,
+            spent,
+            remote_id,
+            submitted_at,
+            deadline,
+        } = Columns::of(progress);
+        let values = params![
+            seq,
+            state,
+            creates,
+            failed,
+            unknown,
+            crashes,
+            polls,
+            spent,
+            remote_id,
+            submitted_at,
+            deadline
+        ];
+        self.statement(schema::STEP)?.execute(values).map(|_| ())
+    }
+
+    /// A job has its outcome.
+    pub(super) fn settle(&mut self, seq: u32, outcome: &Outcome) -> rusqlite::Result<()> {
+        let error = outcome.error.map(|e| e.as_str());
+        let values = params![
+            seq,
+            outcome.status.as_str(),
+            error,
+            outcome.finished_at.as_millisecond()
+        ];
+        self.statement(schema::SETTLE)?.execute(values).map(|_| ())
+    }
+
+    /// A line is to be appended to the output.
+    pub(super) fn outbox(&mut self, out_seq: i64, line: &[u8]) -> rusqlite::Result<()> {
+        self.statement(schema::INSERT_OUTBOX)?
+            .execute(params![out_seq, line])
+            .map(|_| ())
+    }
+
+    /// A line is to take the place of the one that the output has of this id.
+    pub(super) fn replace(&mut self, id: &RequestId, line: &[u8]) -> rusqlite::Result<()> {
+        self.statement(schema::REPLACE)?
+            .execute(params![id.as_str(), line])
+            .map(|_| ())
+    }
+
+    /// Lines up to the checkpoint are durable in the output; their copies go.
+    pub(super) fn checkpoint(&mut self, at: &Checkpoint) -> rusqlite::Result<()> {
+        let (dev, inode) = (at.file.0.cast_signed(), at.file.1.cast_signed());
+        let values = params![int(at.length), dev, inode, at.tail, at.out_seq];
+        self.statement(schema::CHECKPOINT)?.execute(values)?;
+        self.statement(schema::TRIM_OUTBOX)?
+            .execute([at.out_seq])
+            .map(|_| ())
+    }
+
+    /// The run's counts.
+    pub(super) fn run(&mut self, run: i64, c: &RunCounts) -> rusqlite::Result<()> {
+        let values = params![
+            run,
+            c.rows.map(int),
+            int(c.solved),
+            int(c.failed),
+            int(c.rejected),
+            c.creates,
+            c.unknown_creates,
+            c.retries,
+            int(c.polls),
+            c.spend,
+            int(c.elapsed_ms)
+        ];
+        self.statement(schema::UPDATE_RUN)?
+            .execute(values)
+            .map(|_| ())
+    }
+
+    /// Something that is done once in a run.
+    pub(super) fn execute(
+        &mut self,
+        sql: &str,
+        values: impl rusqlite::Params,
+    ) -> rusqlite::Result<()> {
+        self.db.execute(sql, values).map(|_| ())
+    }
+
+    /// Makes it durable.
+    pub(super) fn commit(mut self) -> rusqlite::Result<()> {
+        self.statements = [const { None }; SQL.len()];
+        self.db.execute_batch("COMMIT")?;
+        self.is_open = false;
+        Ok(())
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.statements = [const { None }; SQL.len()];
+        // SQLite has rolled back by itself after some errors.
+        if self.is_open && !self.db.is_autocommit() {
+            let _ = self.db.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+struct Columns {
+    state: &'static str,
+    creates: u32,
+    failed: u32,
+    unknown: u32,
+    crashes: u32,
+    polls: u32,
+    spent: i64,
+    remote_id: Option<String>,
+    submitted_at: Option<i64>,
+    deadline: Option<i64>,
+}
+
+impl Columns {
+    fn of(progress: &Progress) -> Self {
+        let waiting = progress.waiting.as_ref();
+        Self {
+            state: progress.state.as_str(),
+            creates: progress.history.creates,
+            failed: progress.history.failed_attempts,
+            unknown: progress.history.unknown_creates,
+            crashes: progress.crashes,
+            polls: progress.history.polls,
+            spent: progress.history.spent.0,
+            remote_id: progress.remote_id.as_ref().map(RemoteId::to_json),
+            submitted_at: waiting.map(|w| w.submitted_at.as_millisecond()),
+            deadline: waiting.map(|w| w.deadline.as_millisecond()),
+        }
+    }
+}
+
+/// Where the journal of an output or an input is, unless the user says otherwise.
+pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
