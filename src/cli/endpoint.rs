@@ -80,25 +80,6 @@ impl Sink {
     }
 }
 
-/// The journal of a run: the one that is set, else `OUTPUT.journal`, else `INPUT.journal`; none
-/// from a stream to a stream.
-#[must_use]
-pub fn journal(set: Option<&PathBuf>, source: &Source, sink: &Sink) -> Option<PathBuf> {
-    let beside = |path: &PathBuf| {
-        let mut name = path.clone().into_os_string();
-        name.push(".journal");
-        PathBuf::from(name)
-    };
-    if let Some(path) = set {
-        return Some(path.clone());
-    }
-    match (source, sink) {
-        (_, Sink::File(output)) if !sink.is_stream() => Some(beside(output)),
-        (Source::File(input), _) => Some(beside(input)),
-        (Source::Stdin, _) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,32 +99,5 @@ mod tests {
             Err(EndpointError::RedisUrl)
         );
         assert_eq!("".parse::<Sink>(), Err(EndpointError::Empty));
-    }
-
-    #[test]
-    fn journals() {
-        let file = |name: &str| Source::File(name.into());
-        let out = |name: &str| Sink::File(name.into());
-        assert_eq!(
-            journal(None, &file("in.csv"), &out("x/out.csv")),
-            Some("x/out.csv.journal".into())
-        );
-        assert_eq!(
-            journal(None, &file("in.csv"), &Sink::Stdout),
-            Some("in.csv.journal".into())
-        );
-        assert_eq!(
-            journal(None, &file("in.csv"), &out("/dev/null")),
-            Some("in.csv.journal".into())
-        );
-        assert_eq!(
-            journal(None, &Source::Stdin, &out("out.csv")),
-            Some("out.csv.journal".into())
-        );
-        assert_eq!(journal(None, &Source::Stdin, &Sink::Stdout), None);
-        assert_eq!(
-            journal(Some(&"j".into()), &Source::Stdin, &Sink::Stdout),
-            Some("j".into())
-        );
     }
 }

@@ -21,7 +21,7 @@ use clap::Parser;
 use crate::{config, telemetry};
 
 pub use args::{CheckArgs, CommandLine, CsvFile, RunArgs, SettingFlags, SimulateArgs, StatusArgs, Verb};
-pub use endpoint::{EndpointError, Sink, Source, journal};
+pub use endpoint::{EndpointError, Sink, Source};
 pub use exit::ExitCode;
 pub use failure::Failure;
 

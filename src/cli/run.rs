@@ -1,6 +1,5 @@
 //! `run`: drains a CSV source into a CSV sink.
 
-use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{ExitCode, Failure, RunArgs, Sink, Source, again, journal, print};
+use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print};
 use crate::api::{Client, HttpSettings, HttpTransport, Transport};
 use crate::backlog::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
@@ -36,11 +35,11 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let journal = journal(settings.journal.as_ref(), &from, &to);
-    if journal.is_none() {
-        warn!("from a stream to a stream there is no journal: what is under way is lost if this process dies; name one with --journal");
+    if settings.ordered && to.is_stream() {
+        return Err(Failure::new(ExitCode::Usage, "--ordered: what went to a stream cannot be put in order")
+            .hint("name a file with --to"));
     }
-    let (backlog, opened) = open(&config, &from, &to, journal.clone())?;
+    let (backlog, opened) = open(&config, &from, &to)?;
     announce(&opened);
 
     let capacity = settings.max_in_flight + CLAIMED_AHEAD;
@@ -71,7 +70,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         process::exit(i32::from(ExitCode::of_run(&report.stop, &report.tally) as u8));
     }
     let panicked = recorder_thread.join().is_err();
-    conclude(settings, journal, &opened, &report, &distributions)?;
+    conclude(settings, &opened, &report, &distributions)?;
     if panicked {
         return Err(Failure::new(ExitCode::Io, "the recorder panicked; this is a bug"));
     }
@@ -83,7 +82,6 @@ fn open(
     config: &Config,
     from: &Source,
     to: &Sink,
-    journal: Option<PathBuf>,
 ) -> Result<(CsvBacklog, Opened), Failure> {
     let settings = &config.settings;
     let opened = CsvBacklog::open(CsvSettings {
@@ -98,7 +96,7 @@ fn open(
             Sink::File(path) => CsvSink::File(path.clone()),
             Sink::Stdout => CsvSink::Stream(Box::new(std::io::stdout())),
         },
-        journal,
+        journal: settings.journal.clone(),
         delimiter: settings.delimiter,
         default_kind: settings.job.clone(),
         kinds: config.kinds.clone(),
@@ -127,6 +125,11 @@ fn crash_point() -> Result<Option<CrashPoint>, Failure> {
 
 /// What the run begins with.
 fn announce(opened: &Opened) {
+    if opened.journal.is_none() {
+        warn!(
+            "from a stream to a stream there is no journal: what is under way is lost if this process dies; name one with --journal"
+        );
+    }
     for warning in &opened.warnings {
         warn!("{warning}");
     }
@@ -227,12 +230,12 @@ async fn work<T: Transport + 'static>(
 /// Says how it went: the table, the summary, and how to go on.
 fn conclude(
     settings: &Settings,
-    journal: Option<PathBuf>,
     opened: &Opened,
     report: &Report,
     distributions: &Distributions,
 ) -> Result<(), Failure> {
-    let status = journal.as_deref().map(JournalStatus::read).transpose().map_err(Failure::from)?;
+    let journal = opened.journal.as_deref();
+    let status = journal.map(JournalStatus::read).transpose().map_err(Failure::from)?;
     let pending = match &status {
         Some(status) => status.total.is_some().then(|| status.pending.all()),
         None => None,
@@ -248,7 +251,7 @@ fn conclude(
     }
     if !matches!(report.stop, engine::StopReason::Done) {
         let mut text = format!("{}\n", super::explain::explain(&report.stop));
-        if let Some(journal) = &journal {
+        if let Some(journal) = journal {
             text += &format!("nothing is lost: {} has every step; to go on:\n", journal.display());
         }
         text += &format!("  {}\n", again::command(std::env::args_os()));
@@ -259,6 +262,5 @@ fn conclude(
         let all_runs = status.as_ref().map_or_else(|| this_run.clone(), super::status::totals);
         Summary { all_runs, this_run, stop: report.stop.word() }.write(path)?;
     }
-    let _ = opened;
     Ok(())
 }

@@ -32,12 +32,22 @@ pub fn check(
 ) -> Result<InputReport, OpenError> {
     let mut input = Input::open(CsvInput::File(file.to_owned()), delimiter)?;
     if !input.is_file() {
-        return Err(OpenError::unreadable(&input.name, "is no regular file; only those can be checked ahead"));
+        return Err(OpenError::unreadable(
+            &input.name,
+            "is no regular file; only those can be checked ahead",
+        ));
     }
     let (mut report, judge) = judge(&input, default_kind, kinds, sites);
     if let Some(mut judge) = judge {
         let keys = Keys::new(judge.header.has_ids());
-        check_rows(&mut input, &mut judge, &keys, None, &mut Seen::default(), &mut report)?;
+        check_rows(
+            &mut input,
+            &mut judge,
+            &keys,
+            None,
+            &mut Seen::default(),
+            &mut report,
+        )?;
     }
     Ok(report)
 }
@@ -49,8 +59,11 @@ pub(super) fn judge(
     kinds: Kinds,
     sites: Allowlist,
 ) -> (InputReport, Option<Judge>) {
-    let mut report =
-        InputReport { file: input.name.clone(), delimiter: input.delimiter, ..InputReport::default() };
+    let mut report = InputReport {
+        file: input.name.clone(),
+        delimiter: input.delimiter,
+        ..InputReport::default()
+    };
     let line = input.header.line;
     match Header::parse(&input.header) {
         Ok(header) => {
@@ -87,7 +100,9 @@ pub(super) fn check_rows(
             (Some(id), _) => {
                 let hash = keys.hash(id.as_str());
                 let found = find(&seen.known, keys, journal, id, fields);
-                match found.map_err(|e| journal::open_error(Path::new(journal.map_or("journal", Journal::name)), &e))? {
+                match found.map_err(|e| {
+                    journal::open_error(Path::new(journal.map_or("journal", Journal::name)), &e)
+                })? {
                     Found::New => seen.note_new(hash),
                     Found::Known(n) => seen.note_known(n, hash),
                     Found::Changed { n, began } => {
@@ -98,7 +113,9 @@ pub(super) fn check_rows(
                     }
                 }
             }
-            (None, Some(fields)) if !keys.own_ids => seen.note_generated(RowHash::of_fields(fields).short()),
+            (None, Some(fields)) if !keys.own_ids => {
+                seen.note_generated(RowHash::of_fields(fields).short());
+            }
             (None, _) => seen.note_bad(RowHash::of_cells(&row).short()),
         }
         match judged.request {
@@ -116,10 +133,15 @@ pub(super) fn check_rows(
     if !seen.repeats.is_empty() {
         input.rewind()?;
         while next(input, &mut row, report)? {
-            let Some(id) = judge.judge(&row).own_id else { continue };
+            let Some(id) = judge.judge(&row).own_id else {
+                continue;
+            };
             let (hash, check) = (keys.hash(id.as_str()), keys.check_hash(id.as_str()));
             if let Some(first_line) = seen.repeats.note(hash, check, row.line) {
-                let problem = Problem::DuplicateId { id: id.as_str().escape_debug().to_string(), first_line };
+                let problem = Problem::DuplicateId {
+                    id: id.as_str().escape_debug().to_string(),
+                    first_line,
+                };
                 report.add(row.line, Fault::new(Some("id"), problem));
                 seen.note_bad(RowHash::of_cells(&row).short());
             }
@@ -147,7 +169,10 @@ fn next(input: &mut Input, row: &mut Row, report: &mut InputReport) -> Result<bo
 
 /// The fault of a record beyond which nothing can be read.
 pub(super) fn too_long() -> Fault {
-    Fault::malformed(None, "a record begins here that is longer than 1 MiB; is a quote left open?")
+    Fault::malformed(
+        None,
+        "a record begins here that is longer than 1 MiB; is a quote left open?",
+    )
 }
 
 /// Where an id stands in the journal.
@@ -155,7 +180,10 @@ pub(super) enum Found {
     New,
     Known(usize),
     /// It was begun with other values: these.
-    Changed { n: usize, began: String },
+    Changed {
+        n: usize,
+        began: String,
+    },
 }
 
 /// Looks an id of the user's up.
@@ -169,7 +197,9 @@ pub(super) fn find(
     let hash = match keys.key(id.as_str()) {
         Key::Own(hash) => hash,
         Key::Generated(hash, occurrence) => {
-            return Ok(known.generated(hash, occurrence).map_or(Found::New, Found::Known));
+            return Ok(known
+                .generated(hash, occurrence)
+                .map_or(Found::New, Found::Known));
         }
     };
     for n in known.of_hash(hash) {
@@ -183,9 +213,10 @@ pub(super) fn find(
             continue;
         }
         return Ok(match (fields, stored.fields) {
-            (Some(now), Some(then)) if now != then => {
-                Found::Changed { n, began: format!("{} {}", stored.kind, stored.request) }
-            }
+            (Some(now), Some(then)) if now != then => Found::Changed {
+                n,
+                began: format!("{} {}", stored.kind, stored.request),
+            },
             _ => Found::Known(n),
         });
     }

@@ -39,9 +39,16 @@ enum Resolved {
     /// Nothing is to be done for it.
     Skip { id: RequestId },
     /// It is to be created.
-    Go { request: Request, known: Option<(u32, Standing)> },
+    Go {
+        request: Request,
+        known: Option<(u32, Standing)>,
+    },
     /// It is not acceptable.
-    Reject { id: RequestId, fault: Fault, known: Option<u32> },
+    Reject {
+        id: RequestId,
+        fault: Fault,
+        known: Option<u32>,
+    },
 }
 
 impl CsvBacklog {
@@ -49,7 +56,10 @@ impl CsvBacklog {
         self.deliver()?;
         self.adopt(max)?;
         let mut row = Row::default();
-        while self.ready.len() + self.rejects.len() + self.told.len() < max && self.to_adopt.is_empty() && !self.exhausted {
+        while self.ready.len() + self.rejects.len() + self.told.len() < max
+            && self.to_adopt.is_empty()
+            && !self.exhausted
+        {
             match self.read(&mut row)? {
                 Next::Row => self.take(&row)?,
                 Next::NotYet => break,
@@ -63,7 +73,11 @@ impl CsvBacklog {
         let many = self.ready.len().min(max);
         let jobs: Vec<Claim> = self.ready.drain(..many).collect();
         let exhausted = self.exhausted && self.ready.is_empty() && self.to_adopt.is_empty();
-        Ok(Claimed { jobs, settled: std::mem::take(&mut self.told), exhausted })
+        Ok(Claimed {
+            jobs,
+            settled: std::mem::take(&mut self.told),
+            exhausted,
+        })
     }
 
     fn read(&mut self, row: &mut Row) -> Result<Next, BacklogError> {
@@ -81,23 +95,62 @@ impl CsvBacklog {
     /// Hands out jobs in flight, first of all.
     fn adopt(&mut self, max: usize) -> Result<(), BacklogError> {
         while self.ready.len() + self.rejects.len() < max {
-            let Some(&seq) = self.to_adopt.front() else { return Ok(()) };
-            let stored = self.journal.job(seq).map_err(|e| unreadable(&self.journal, &e))?;
+            let Some(&seq) = self.to_adopt.front() else {
+                return Ok(());
+            };
+            let stored = self
+                .journal
+                .job(seq)
+                .map_err(|e| unreadable(&self.journal, &e))?;
             self.to_adopt.pop_front();
-            let Stored { id, fields, kind, request, row, replaces, progress } = stored;
-            let job = NewJob { id: id.clone(), fields, kind: Some(kind.clone()), request: None };
-            match (self.judge.judge_stored(id, &kind, &request), progress.waiting.clone()) {
+            let Stored {
+                id,
+                fields,
+                kind,
+                request,
+                row,
+                replaces,
+                progress,
+            } = stored;
+            let job = NewJob {
+                id: id.clone(),
+                fields,
+                kind: Some(kind.clone()),
+                request: None,
+            };
+            match (
+                self.judge.judge_stored(id, &kind, &request),
+                progress.waiting.clone(),
+            ) {
                 (Ok(request), Some(waiting)) => {
                     let waiting = self.on_this_clock(waiting);
-                    let progress = Progress { waiting: Some(waiting.clone()), ..progress };
-                    self.hand_out(request, Resume::Waiting(waiting), InHand {
-                        job, seq: Some(seq), row, replaces, progress, last: None,
-                    });
+                    let progress = Progress {
+                        waiting: Some(waiting.clone()),
+                        ..progress
+                    };
+                    self.hand_out(
+                        request,
+                        Resume::Waiting(waiting),
+                        InHand {
+                            job,
+                            seq: Some(seq),
+                            row,
+                            replaces,
+                            progress,
+                            last: None,
+                        },
+                    );
                 }
                 (Err(problem), _) => {
                     let outcome = self.rejection(&problem, &progress);
                     self.rejects.push(Reject {
-                        job, seq: Some(seq), row, replaces, progress, outcome, is_streamed: false,
+                        job,
+                        seq: Some(seq),
+                        row,
+                        replaces,
+                        progress,
+                        outcome,
+                        is_streamed: false,
                     });
                 }
                 // It is waiting, so it has a job.
@@ -110,8 +163,14 @@ impl CsvBacklog {
     /// A deadline of another run's. A clock that was set back since does not stretch it.
     fn on_this_clock(&self, waiting: Waiting) -> Waiting {
         let budget = waiting.submitted_at.duration_until(waiting.deadline);
-        let latest = self.now().saturating_add(budget).unwrap_or(waiting.deadline);
-        Waiting { deadline: waiting.deadline.min(latest), ..waiting }
+        let latest = self
+            .now()
+            .saturating_add(budget)
+            .unwrap_or(waiting.deadline);
+        Waiting {
+            deadline: waiting.deadline.min(latest),
+            ..waiting
+        }
     }
 
     /// The outcome of a request that is not sent, or not sent any more.
@@ -131,7 +190,12 @@ impl CsvBacklog {
         self.next_ticket += 1;
         let history = in_hand.progress.history;
         self.jobs.insert(ticket, in_hand);
-        self.ready.push_back(Claim { ticket, request, history, resume });
+        self.ready.push_back(Claim {
+            ticket,
+            request,
+            history,
+            resume,
+        });
     }
 
     /// Takes a row of the input.
@@ -142,7 +206,9 @@ impl CsvBacklog {
                 Resolved::Skip { id } | Resolved::Reject { id, .. } => id,
                 Resolved::Go { request, .. } => request.id(),
             };
-            places.push(&self.journal.db, id.as_str()).map_err(|e| unreadable(&self.journal, &e))?;
+            places
+                .push(&self.journal.db, id.as_str())
+                .map_err(|e| unreadable(&self.journal, &e))?;
         }
         match resolved {
             Resolved::Skip { .. } => return Ok(()),
@@ -159,14 +225,25 @@ impl CsvBacklog {
                     request: Some(stored_values(&request)),
                 };
                 let cells = self.layout.row(row, request.id());
-                self.hand_out(request, Resume::Queued, InHand {
-                    job, seq: known.map(|(seq, _)| seq), row: cells, replaces, progress, last: None,
-                });
+                self.hand_out(
+                    request,
+                    Resume::Queued,
+                    InHand {
+                        job,
+                        seq: known.map(|(seq, _)| seq),
+                        row: cells,
+                        replaces,
+                        progress,
+                        last: None,
+                    },
+                );
             }
             Resolved::Reject { id, fault, known } => {
                 if !self.skip_bad_rows {
                     let what = place(&self.input.name, row.line, fault);
-                    return Err(BacklogError::BadInput(format!("{what}; the file was changed while it was read")));
+                    return Err(BacklogError::BadInput(format!(
+                        "{what}; the file was changed while it was read"
+                    )));
                 }
                 let (progress, replaces) = match known {
                     None => (Progress::default(), false),
@@ -179,8 +256,21 @@ impl CsvBacklog {
                 {
                     outcome.message = format!("{}: {}", column.escape_debug(), outcome.message);
                 }
-                let job = NewJob { id, fields: None, kind: None, request: None };
-                self.rejects.push(Reject { job, seq: known, row: cells, replaces, progress, outcome, is_streamed: false });
+                let job = NewJob {
+                    id,
+                    fields: None,
+                    kind: None,
+                    request: None,
+                };
+                self.rejects.push(Reject {
+                    job,
+                    seq: known,
+                    row: cells,
+                    replaces,
+                    progress,
+                    outcome,
+                    is_streamed: false,
+                });
             }
         }
         self.left = self.left.map(|left| left.saturating_sub(1));
@@ -189,13 +279,22 @@ impl CsvBacklog {
 
     /// What was done for a row before, and whether a line of it stands in the output.
     fn earlier(&self, seq: u32, standing: Standing) -> Result<(Progress, bool), BacklogError> {
-        let stored = self.journal.job(seq).map_err(|e| unreadable(&self.journal, &e))?;
+        let stored = self
+            .journal
+            .job(seq)
+            .map_err(|e| unreadable(&self.journal, &e))?;
         if standing != Standing::Failed {
             return Ok((stored.progress, stored.replaces));
         }
         let mut history = stored.progress.history;
         history.failed_attempts = 0;
-        Ok((Progress { remote_id: stored.progress.remote_id, ..Progress::queued(history) }, true))
+        Ok((
+            Progress {
+                remote_id: stored.progress.remote_id,
+                ..Progress::queued(history)
+            },
+            true,
+        ))
     }
 
     /// Finds out what a row is known by, and how it stands. Every row of an input comes here once, in order.
@@ -205,8 +304,13 @@ impl CsvBacklog {
             (Some(id), request) => self.resolve_own(row, id, request),
             (None, Ok(request)) if !self.keys.own_ids => {
                 let hash = RowHash::of_fields(request.fields_hash());
-                let numbered = self.seen.take_generated(hash.short()).and_then(|n| Some((n, hash.id(n)?)));
-                let Some((occurrence, id)) = numbered else { return Err(self.file_changed(row)) };
+                let numbered = self
+                    .seen
+                    .take_generated(hash.short())
+                    .and_then(|n| Some((n, hash.id(n)?)));
+                let Some((occurrence, id)) = numbered else {
+                    return Err(self.file_changed(row));
+                };
                 let known = self.seen.known.generated(hash.short(), occurrence);
                 Ok(self.standing(known, id.clone(), Ok(request.with_id(id))))
             }
@@ -221,15 +325,37 @@ impl CsvBacklog {
         id: RequestId,
         request: Result<Request, Fault>,
     ) -> Result<Resolved, BacklogError> {
-        let (hash, check) = (self.keys.hash(id.as_str()), self.keys.check_hash(id.as_str()));
+        let (hash, check) = (
+            self.keys.hash(id.as_str()),
+            self.keys.check_hash(id.as_str()),
+        );
         let shown = || id.as_str().escape_debug().to_string();
-        if let Some(first_line) = self.seen.repeats.first_line(hash, check).filter(|first| *first != row.line) {
-            let problem = Problem::DuplicateId { id: shown(), first_line };
+        if let Some(first_line) = self
+            .seen
+            .repeats
+            .first_line(hash, check)
+            .filter(|first| *first != row.line)
+        {
+            let problem = Problem::DuplicateId {
+                id: shown(),
+                first_line,
+            };
             return self.resolve_bad(row, Fault::new(Some("id"), problem));
         }
-        let again = || Fault::malformed(Some("id"), format!("id `{}` stands in an earlier row already", shown()));
+        let again = || {
+            Fault::malformed(
+                Some("id"),
+                format!("id `{}` stands in an earlier row already", shown()),
+            )
+        };
         let fields = request.as_ref().ok().map(Request::fields_hash);
-        let found = find(&self.seen.known, &self.keys, Some(&self.journal), &id, fields);
+        let found = find(
+            &self.seen.known,
+            &self.keys,
+            Some(&self.journal),
+            &id,
+            fields,
+        );
         match found.map_err(|e| unreadable(&self.journal, &e))? {
             Found::Known(n) => {
                 if !self.seen.known.count(n) {
@@ -249,20 +375,33 @@ impl CsvBacklog {
                 if self.seen.take_new(hash) {
                     return Ok(self.standing(None, id, request));
                 }
-                if self.input.is_file() { Err(self.file_changed(row)) } else { self.resolve_bad(row, again()) }
+                if self.input.is_file() {
+                    Err(self.file_changed(row))
+                } else {
+                    self.resolve_bad(row, again())
+                }
             }
         }
     }
 
     /// What becomes of a row that is known by `id`, and stands at that entry of the journal's, if any.
-    fn standing(&self, known: Option<usize>, id: RequestId, request: Result<Request, Fault>) -> Resolved {
+    fn standing(
+        &self,
+        known: Option<usize>,
+        id: RequestId,
+        request: Result<Request, Fault>,
+    ) -> Resolved {
         let known = known.map(|n| (self.seen.known.seq(n), self.seen.known.standing(n)));
         match (known, request) {
             (Some((_, Standing::Settled | Standing::InFlight)), _) => Resolved::Skip { id },
             (Some((_, Standing::Failed)), _) if !self.retry_failed => Resolved::Skip { id },
             (Some((_, Standing::Failed)), Err(_)) => Resolved::Skip { id },
             (known, Ok(request)) => Resolved::Go { request, known },
-            (known, Err(fault)) => Resolved::Reject { id, fault, known: known.map(|(seq, _)| seq) },
+            (known, Err(fault)) => Resolved::Reject {
+                id,
+                fault,
+                known: known.map(|(seq, _)| seq),
+            },
         }
     }
 
@@ -270,7 +409,9 @@ impl CsvBacklog {
     fn resolve_bad(&mut self, row: &Row, fault: Fault) -> Result<Resolved, BacklogError> {
         let hash = RowHash::of_cells(row);
         let occurrence = self.seen.take_bad(hash.short());
-        let Some(id) = hash.id(occurrence) else { return Err(self.file_changed(row)) };
+        let Some(id) = hash.id(occurrence) else {
+            return Err(self.file_changed(row));
+        };
         let known = match self.keys.key(id.as_str()) {
             Key::Generated(hash, occurrence) => self.seen.known.generated(hash, occurrence),
             Key::Own(_) => None,
@@ -279,8 +420,13 @@ impl CsvBacklog {
     }
 
     fn file_changed(&self, row: &Row) -> BacklogError {
-        let why = "this row was not there when the file was checked: it was changed while it was read";
-        BacklogError::BadInput(place(&self.input.name, row.line, Fault::malformed(None, why)))
+        let why =
+            "this row was not there when the file was checked: it was changed while it was read";
+        BacklogError::BadInput(place(
+            &self.input.name,
+            row.line,
+            Fault::malformed(None, why),
+        ))
     }
 
     /// Reads the rows that were not claimed, for the order of the output.
@@ -293,7 +439,9 @@ impl CsvBacklog {
                 Resolved::Go { request, .. } => request.id().clone(),
             };
             if let Some(places) = &mut self.places {
-                places.push(&self.journal.db, id.as_str()).map_err(|e| unreadable(&self.journal, &e))?;
+                places
+                    .push(&self.journal.db, id.as_str())
+                    .map_err(|e| unreadable(&self.journal, &e))?;
             }
         }
         Ok(())
@@ -304,7 +452,10 @@ impl CsvBacklog {
 pub(super) fn crash_outcome(progress: &Progress, error: ErrorClass, now: Timestamp) -> Outcome {
     debug_assert_eq!(progress.state, State::Submitting);
     let message = match error {
-        ErrorClass::CrashLimit => format!("the run was killed {} times in a row while creating it", progress.crashes),
+        ErrorClass::CrashLimit => format!(
+            "the run was killed {} times in a row while creating it",
+            progress.crashes
+        ),
         _ => "the run was killed while creating it; a job may exist".to_owned(),
     };
     let remote_id: Option<RemoteId> = progress.remote_id.clone();
@@ -320,10 +471,20 @@ pub(super) fn crash_outcome(progress: &Progress, error: ErrorClass, now: Timesta
 
 /// The row at hand was read and is not handed out: the run must not go on as if it were.
 fn unreadable(journal: &Journal, e: &rusqlite::Error) -> BacklogError {
-    BacklogError::Fatal { what: format!("{}: cannot be read: {e}", journal.name()) }
+    BacklogError::Fatal {
+        what: format!("{}: cannot be read: {e}", journal.name()),
+    }
 }
 
 fn place(file: &str, line: u64, fault: Fault) -> String {
-    let Fault { column, problem, .. } = fault;
-    RowProblem { file: file.to_owned(), line, column, problem }.to_string()
+    let Fault {
+        column, problem, ..
+    } = fault;
+    RowProblem {
+        file: file.to_owned(),
+        line,
+        column,
+        problem,
+    }
+    .to_string()
 }

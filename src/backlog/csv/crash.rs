@@ -44,7 +44,10 @@ impl FromStr for CrashPoint {
                 #[cfg(test)]
                 only_fail: true,
             }),
-            _ => Err(format!("no crash point {text:?}; known are {}, each with :N", NAMES.join(", "))),
+            _ => Err(format!(
+                "no crash point {text:?}; known are {}, each with :N",
+                NAMES.join(", ")
+            )),
         }
     }
 }
@@ -68,14 +71,20 @@ impl Crash {
 
     /// Dies here, if that is asked for.
     pub(super) fn at(&mut self, name: &str) -> Result<(), BacklogError> {
-        if self.is_due(name) { self.die() } else { Ok(()) }
+        if self.is_due(name) {
+            self.die()
+        } else {
+            Ok(())
+        }
     }
 
     /// Dies.
     pub(super) fn die(&self) -> Result<(), BacklogError> {
         #[cfg(test)]
         if self.0.as_ref().is_some_and(|p| p.only_fail) {
-            return Err(BacklogError::Fatal { what: "crash point".to_owned() });
+            return Err(BacklogError::Fatal {
+                what: "crash point".to_owned(),
+            });
         }
         std::process::abort()
     }

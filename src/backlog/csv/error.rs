@@ -122,10 +122,17 @@ pub enum OpenError {
 
 impl OpenError {
     pub(super) fn not_writable(what: &Path, source: io::Error) -> Self {
-        Self::NotWritable { what: what.to_owned(), source }
+        Self::NotWritable {
+            what: what.to_owned(),
+            source,
+        }
     }
 
     pub(super) fn unreadable(file: &str, why: impl Into<String>) -> Self {
-        Self::InputUnreadable { file: file.to_owned(), why: why.into(), source: None }
+        Self::InputUnreadable {
+            file: file.to_owned(),
+            why: why.into(),
+            source: None,
+        }
     }
 }

@@ -12,12 +12,19 @@ use super::output::sync_folder;
 use super::rewrite::rewrite_path;
 
 /// Moves what is there out of the way. Journal and output are locked.
-pub(super) fn move_away(journal: Option<&Path>, output: Option<&Path>, abandon_paid: bool) -> Result<(), OpenError> {
+pub(super) fn move_away(
+    journal: Option<&Path>,
+    output: Option<&Path>,
+    abandon_paid: bool,
+) -> Result<(), OpenError> {
     if let Some(path) = journal {
         match in_flight(path) {
             Ok(0) => {}
             Ok(count) if !abandon_paid => {
-                return Err(OpenError::PaidJobsInFlight { journal: path.to_owned(), count });
+                return Err(OpenError::PaidJobsInFlight {
+                    journal: path.to_owned(),
+                    count,
+                });
             }
             // What is in a damaged journal nobody can tell.
             Err(e) if !abandon_paid => return Err(e),
@@ -42,10 +49,15 @@ pub(super) fn move_away(journal: Option<&Path>, output: Option<&Path>, abandon_p
 
 /// How many jobs a journal knows of that exist and have no outcome. Makes it one file.
 fn in_flight(path: &Path) -> Result<u64, OpenError> {
-    let Some(journal) = Journal::open(path)? else { return Ok(0) };
+    let Some(journal) = Journal::open(path)? else {
+        return Ok(0);
+    };
     let failed = |e| super::journal::open_error(path, &e);
     let select = "SELECT count(*) FROM job WHERE state = 'waiting'";
-    let count: i64 = journal.db.query_row(select, [], |row| row.get(0)).map_err(failed)?;
+    let count: i64 = journal
+        .db
+        .query_row(select, [], |row| row.get(0))
+        .map_err(failed)?;
     if count == 0 {
         journal.truncate_wal().map_err(failed)?;
     }

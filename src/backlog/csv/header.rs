@@ -31,7 +31,11 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(column: Option<&str>, problem: Problem) -> Self {
-        Self { column: column.map(str::to_owned), problem, is_of_header: false }
+        Self {
+            column: column.map(str::to_owned),
+            problem,
+            is_of_header: false,
+        }
     }
 
     pub(super) fn malformed(column: Option<&str>, why: impl Into<String>) -> Self {
@@ -49,7 +53,13 @@ impl Header {
         let mut names: Vec<String> = Vec::with_capacity(row.len());
         for cell in row.iter() {
             let Some(name) = text(cell).map(str::trim) else {
-                faults.push(Fault::malformed(None, format!("column {} has a name that is no UTF-8 text", names.len() + 1)));
+                faults.push(Fault::malformed(
+                    None,
+                    format!(
+                        "column {} has a name that is no UTF-8 text",
+                        names.len() + 1
+                    ),
+                ));
                 names.push(String::new());
                 continue;
             };
@@ -58,7 +68,11 @@ impl Header {
                 let why = "is a result column of pollwheel's; rename it or leave it out".to_owned();
                 faults.push(Fault::malformed(Some(&shown.to_string()), why));
             } else if let Some(first) = names.iter().position(|n| n == name) {
-                let why = format!("stands twice, as columns {} and {}", first + 1, names.len() + 1);
+                let why = format!(
+                    "stands twice, as columns {} and {}",
+                    first + 1,
+                    names.len() + 1
+                );
                 faults.push(Fault::malformed(Some(&shown.to_string()), why));
             }
             names.push(name.to_owned());
@@ -67,7 +81,11 @@ impl Header {
             return Err(faults);
         }
         let position = |name: &str| names.iter().position(|n| n == name);
-        Ok(Self { id: position("id"), job: position("job"), names })
+        Ok(Self {
+            id: position("id"),
+            job: position("job"),
+            names,
+        })
     }
 
     /// Whether rows have ids of their own.
@@ -78,10 +96,22 @@ impl Header {
     /// Names that look like a column of ours, and are not.
     pub(super) fn warnings(&self) -> Vec<String> {
         let near = |ours: &str, has: bool| {
-            let found = self.names.iter().find(|n| !has && n.eq_ignore_ascii_case(ours))?;
-            Some(format!("column `{}` is not `{ours}`, and is passed through only", found.escape_debug()))
+            let found = self
+                .names
+                .iter()
+                .find(|n| !has && n.eq_ignore_ascii_case(ours))?;
+            Some(format!(
+                "column `{}` is not `{ours}`, and is passed through only",
+                found.escape_debug()
+            ))
         };
-        [near("id", self.id.is_some()), near("job", self.job.is_some())].into_iter().flatten().collect()
+        [
+            near("id", self.id.is_some()),
+            near("job", self.job.is_some()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 }
 
@@ -116,15 +146,32 @@ pub(super) struct Judge {
 
 impl Judge {
     /// A judge of rows under this header. Faults that are seen without any row go to `header_faults`.
-    pub(super) fn new(header: Header, kinds: Kinds, sites: Allowlist, default_kind: Option<String>) -> Self {
-        let stand_in = RequestId::try_new("-").unwrap_or_else(|| unreachable!("one character is an id"));
+    pub(super) fn new(
+        header: Header,
+        kinds: Kinds,
+        sites: Allowlist,
+        default_kind: Option<String>,
+    ) -> Self {
+        let stand_in =
+            RequestId::try_new("-").unwrap_or_else(|| unreachable!("one character is an id"));
         let plans = BTreeMap::new();
-        let mut judge = Self { header, kinds, sites, default_kind, plans, header_faults: Vec::new(), stand_in };
+        let mut judge = Self {
+            header,
+            kinds,
+            sites,
+            default_kind,
+            plans,
+            header_faults: Vec::new(),
+            stand_in,
+        };
         match (&judge.default_kind, judge.header.job) {
             (None, None) => judge.header_faults.push(Fault::new(None, Problem::NoKind)),
             (Some(name), job) => {
                 if judge.kinds.get(name).is_none() {
-                    let problem = Problem::UnknownKind { name: name.clone(), known: judge.kinds.names() };
+                    let problem = Problem::UnknownKind {
+                        name: name.clone(),
+                        known: judge.kinds.names(),
+                    };
                     judge.header_faults.push(Fault::new(None, problem));
                 } else if job.is_none() {
                     // Its columns must be there. With a `job` column no row may ever fall back to it.
@@ -150,11 +197,19 @@ impl Judge {
             return Err(Fault::malformed(None, fault));
         }
         if row.len() != self.header.names.len() {
-            let why = format!("has {} cells, the header {}", row.len(), self.header.names.len());
+            let why = format!(
+                "has {} cells, the header {}",
+                row.len(),
+                self.header.names.len()
+            );
             return Err(Fault::malformed(None, why));
         }
         if let Some(n) = row.iter().position(|cell| text(cell).is_none()) {
-            let why = if row.get(n).is_some_and(|c| c.contains(&0)) { "holds a NUL byte" } else { "is not UTF-8" };
+            let why = if row.get(n).is_some_and(|c| c.contains(&0)) {
+                "holds a NUL byte"
+            } else {
+                "is not UTF-8"
+            };
             return Err(Fault::malformed(Some(&self.header.names[n]), why));
         }
         let cell = |n: usize| row.get(n).and_then(text);
@@ -162,13 +217,21 @@ impl Judge {
             (Some(_), None) => return Err(Fault::new(Some("id"), Problem::BadId)),
             (_, id) => id.unwrap_or_else(|| self.stand_in.clone()),
         };
-        let named = self.header.job.and_then(cell).map(str::trim).filter(|name| !name.is_empty());
+        let named = self
+            .header
+            .job
+            .and_then(cell)
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
         let Some(name) = named.or(self.default_kind.as_deref()) else {
             return Err(Fault::new(Some("job"), Problem::NoKind));
         };
         if !self.plans.contains_key(name) {
             if self.kinds.get(name).is_none() {
-                let problem = Problem::UnknownKind { name: shorten(name), known: self.kinds.names() };
+                let problem = Problem::UnknownKind {
+                    name: shorten(name),
+                    known: self.kinds.names(),
+                };
                 return Err(Fault::new(Some("job"), problem));
             }
             let name = name.to_owned();
@@ -176,45 +239,74 @@ impl Judge {
         }
         let name = named.or(self.default_kind.as_deref()).unwrap_or_default();
         match self.plans.get(name) {
-            Some(Ok(plan)) => Request::validate(id, &plan.kind, |n| plan.cells[n].and_then(cell), &self.sites).map_err(
-                |problem| {
-                    let column = problem.column().map(|name| {
-                        let n = plan.kind.column(name).and_then(|n| plan.cells[n]);
-                        n.map_or(name, |n| self.header.names[n].as_str()).to_owned()
-                    });
-                    Fault { column, problem, is_of_header: false }
-                },
-            ),
-            Some(Err(why)) => Err(Fault { is_of_header: true, ..Fault::malformed(None, why.clone()) }),
+            Some(Ok(plan)) => Request::validate(
+                id,
+                &plan.kind,
+                |n| plan.cells[n].and_then(cell),
+                &self.sites,
+            )
+            .map_err(|problem| {
+                let column = problem.column().map(|name| {
+                    let n = plan.kind.column(name).and_then(|n| plan.cells[n]);
+                    n.map_or(name, |n| self.header.names[n].as_str()).to_owned()
+                });
+                Fault {
+                    column,
+                    problem,
+                    is_of_header: false,
+                }
+            }),
+            Some(Err(why)) => Err(Fault {
+                is_of_header: true,
+                ..Fault::malformed(None, why.clone())
+            }),
             None => Err(Fault::new(None, Problem::NoKind)),
         }
     }
 
     /// Finds a kind's columns in the header, once.
     fn plan(&mut self, name: &str) {
-        let Some(kind) = self.kinds.get(name) else { return };
+        let Some(kind) = self.kinds.get(name) else {
+            return;
+        };
         let mut cells = Vec::with_capacity(kind.columns.len());
         let mut faults = Vec::new();
         for column in &kind.columns {
-            let mut found = self.header.names.iter().enumerate().filter(|(_, n)| column.answers_to(n)).map(|(n, _)| n);
+            let mut found = self
+                .header
+                .names
+                .iter()
+                .enumerate()
+                .filter(|(_, n)| column.answers_to(n))
+                .map(|(n, _)| n);
             let first = found.next();
             if let (Some(a), Some(b)) = (first, found.next()) {
                 let (a, b) = (&self.header.names[a], &self.header.names[b]);
-                let why = format!("stands beside `{a}`, and both are {name}'s `{}`; leave one out", column.name);
+                let why = format!(
+                    "stands beside `{a}`, and both are {name}'s `{}`; leave one out",
+                    column.name
+                );
                 faults.push(Fault::malformed(Some(b), why));
             }
             if first.is_none() && column.required {
                 let others: String = column.aliases.iter().map(|a| format!(", `{a}`")).collect();
-                let why = format!("there is no column `{}`{}, which {name} needs", column.name, match others.as_str() {
-                    "" => String::new(),
-                    others => format!(" (or {})", &others[2..]),
-                });
+                let why = format!(
+                    "there is no column `{}`{}, which {name} needs",
+                    column.name,
+                    match others.as_str() {
+                        "" => String::new(),
+                        others => format!(" (or {})", &others[2..]),
+                    }
+                );
                 faults.push(Fault::malformed(None, why));
             }
             cells.push(first);
         }
         let plan = match faults.first() {
-            None => Ok(Plan { kind: Arc::clone(kind), cells }),
+            None => Ok(Plan {
+                kind: Arc::clone(kind),
+                cells,
+            }),
             Some(fault) => Err(match &fault.column {
                 Some(column) => format!("column `{column}` {}", fault.problem),
                 None => fault.problem.to_string(),
@@ -230,13 +322,26 @@ impl Judge {
     }
 
     /// A request of the journal's, judged anew: its values by the names of its kind's columns.
-    pub(super) fn judge_stored(&self, id: RequestId, kind: &str, values: &str) -> Result<Request, Problem> {
+    pub(super) fn judge_stored(
+        &self,
+        id: RequestId,
+        kind: &str,
+        values: &str,
+    ) -> Result<Request, Problem> {
         let Some(kind) = self.kinds.get(kind) else {
-            return Err(Problem::UnknownKind { name: kind.to_owned(), known: self.kinds.names() });
+            return Err(Problem::UnknownKind {
+                name: kind.to_owned(),
+                known: self.kinds.names(),
+            });
         };
-        let values: BTreeMap<String, String> =
-            serde_json::from_str(values).map_err(|_| Problem::Malformed("the journal's copy cannot be read".to_owned()))?;
-        Request::validate(id, kind, |n| values.get(&kind.columns[n].name).map(String::as_str), &self.sites)
+        let values: BTreeMap<String, String> = serde_json::from_str(values)
+            .map_err(|_| Problem::Malformed("the journal's copy cannot be read".to_owned()))?;
+        Request::validate(
+            id,
+            kind,
+            |n| values.get(&kind.columns[n].name).map(String::as_str),
+            &self.sites,
+        )
     }
 }
 
@@ -257,7 +362,9 @@ pub(super) fn stored_values(request: &Request) -> String {
 
 /// A cell as text, if it is.
 pub(super) fn text(cell: &[u8]) -> Option<&str> {
-    std::str::from_utf8(cell).ok().filter(|text| !text.contains('\0'))
+    std::str::from_utf8(cell)
+        .ok()
+        .filter(|text| !text.contains('\0'))
 }
 
 /// Bounds what a message quotes of a cell, and escapes it.
@@ -288,12 +395,21 @@ mod tests {
     fn judge(header: &str, default_kind: Option<&str>) -> Judge {
         let header = Header::parse(&rows(header)[0]).unwrap();
         let sites = Allowlist::new(vec![SiteRule::try_new("a.example.com", vec![]).unwrap()]);
-        Judge::new(header, Kinds::built_in(), sites, default_kind.map(str::to_owned))
+        Judge::new(
+            header,
+            Kinds::built_in(),
+            sites,
+            default_kind.map(str::to_owned),
+        )
     }
 
     fn header_faults(header: &str, default_kind: Option<&str>) -> String {
         let faults = judge(header, default_kind).header_faults;
-        faults.iter().map(|f| f.problem.to_string()).collect::<Vec<_>>().join("|")
+        faults
+            .iter()
+            .map(|f| f.problem.to_string())
+            .collect::<Vec<_>>()
+            .join("|")
     }
 
     #[test]
@@ -306,29 +422,56 @@ mod tests {
             ("id,\"a\"b\n", "after a closing quote"),
         ] {
             let faults = Header::parse(&rows(header)[0]).unwrap_err();
-            assert!(faults[0].problem.to_string().contains(why), "{header}: {faults:?}");
+            assert!(
+                faults[0].problem.to_string().contains(why),
+                "{header}: {faults:?}"
+            );
         }
     }
 
     #[test]
     fn columns_that_a_kind_needs() {
         assert_eq!(header_faults("id,url,sitekey\n", Some("hcaptcha")), "");
-        assert!(header_faults("id,url\n", Some("hcaptcha")).contains("no column `website_key` (or `websiteKey`"));
-        assert!(header_faults("url,page_url,sitekey\n", Some("hcaptcha")).contains("stands beside `url`"));
+        assert!(
+            header_faults("id,url\n", Some("hcaptcha"))
+                .contains("no column `website_key` (or `websiteKey`")
+        );
+        assert!(
+            header_faults("url,page_url,sitekey\n", Some("hcaptcha"))
+                .contains("stands beside `url`")
+        );
         assert!(header_faults("url,sitekey\n", None).contains("--job"));
         assert!(header_faults("url,sitekey\n", Some("nope")).contains("unknown job kind"));
-        assert_eq!(header_faults("job,url\n", None), "", "no row has asked for a kind yet");
+        assert_eq!(
+            header_faults("job,url\n", None),
+            "",
+            "no row has asked for a kind yet"
+        );
     }
 
     #[test]
     fn a_bad_row_names_the_files_own_column() {
         let mut judge = judge("id,job,url,sitekey\n", None);
-        let all = rows("id,job,url,sitekey\na,hcaptcha,https://x@y/,k\nb,,https://a.example.com,k\nc,hcaptcha\n,hcaptcha,https://a.example.com,k\nd,hcaptcha,https://a.example.com/,k\n");
-        let faults: Vec<_> = all[1..].iter().map(|row| judge.judge(row).request.err()).collect();
+        let all = rows(
+            "id,job,url,sitekey\na,hcaptcha,https://x@y/,k\nb,,https://a.example.com,k\nc,hcaptcha\n,hcaptcha,https://a.example.com,k\nd,hcaptcha,https://a.example.com/,k\n",
+        );
+        let faults: Vec<_> = all[1..]
+            .iter()
+            .map(|row| judge.judge(row).request.err())
+            .collect();
         assert_eq!(faults[0].as_ref().unwrap().column.as_deref(), Some("url"));
-        assert!(matches!(faults[1].as_ref().unwrap().problem, Problem::NoKind));
-        assert_eq!(faults[2].as_ref().unwrap().problem.to_string(), "has 2 cells, the header 4");
-        assert!(matches!(faults[3].as_ref().unwrap().problem, Problem::BadId));
+        assert!(matches!(
+            faults[1].as_ref().unwrap().problem,
+            Problem::NoKind
+        ));
+        assert_eq!(
+            faults[2].as_ref().unwrap().problem.to_string(),
+            "has 2 cells, the header 4"
+        );
+        assert!(matches!(
+            faults[3].as_ref().unwrap().problem,
+            Problem::BadId
+        ));
         assert!(faults[4].is_none());
         assert_eq!(judge.judge(&all[3]).own_id.unwrap().as_str(), "c");
     }
@@ -339,7 +482,9 @@ mod tests {
         let row = &rows("url,sitekey,invisible\nHTTPS://a.example.com/a b,k,yes\n")[1];
         let request = judge.judge(row).request.unwrap();
         let id = RequestId::try_new("x").unwrap();
-        let again = judge.judge_stored(id, "recaptcha-v2", &stored_values(&request)).unwrap();
+        let again = judge
+            .judge_stored(id, "recaptcha-v2", &stored_values(&request))
+            .unwrap();
         assert_eq!(again.fields_hash(), request.fields_hash());
     }
 }

@@ -31,7 +31,10 @@ pub(super) struct RowHash {
 impl RowHash {
     /// Of a good row: what it sends.
     pub(super) fn of_fields(hash: FieldsHash) -> Self {
-        Self { bytes: hash.0, bad: false }
+        Self {
+            bytes: hash.0,
+            bad: false,
+        }
     }
 
     /// Of a bad row: all its cells, as they were read.
@@ -76,12 +79,19 @@ fn parse_generated(id: &str) -> Option<(u64, u32, bool)> {
         None => (id, false),
     };
     let (digits, occurrence) = rest.split_once('-')?;
-    let is_hex = digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let is_hex = digits.len() == DIGITS
+        && digits
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if !is_hex || occurrence.starts_with(['0', '+']) {
         return None;
     }
     let hash = u64::from_str_radix(&digits[..16], 16).ok()?;
-    Some((hash ^ if bad { BAD_BITS } else { 0 }, occurrence.parse().ok()?, bad))
+    Some((
+        hash ^ if bad { BAD_BITS } else { 0 },
+        occurrence.parse().ok()?,
+        bad,
+    ))
 }
 
 /// What an id is found by in the tables of [`super::seen`].
@@ -104,13 +114,19 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new(own_ids: bool) -> Self {
-        Self { seed: RandomState::new(), check_seed: RandomState::new(), own_ids }
+        Self {
+            seed: RandomState::new(),
+            check_seed: RandomState::new(),
+            own_ids,
+        }
     }
 
     /// The key of an id. Where the input has ids of its own, only those of bad rows are ours.
     pub(super) fn key(&self, id: &str) -> Key {
         match parse_generated(id) {
-            Some((hash, occurrence, bad)) if bad || !self.own_ids => Key::Generated(hash, occurrence),
+            Some((hash, occurrence, bad)) if bad || !self.own_ids => {
+                Key::Generated(hash, occurrence)
+            }
             _ => Key::Own(self.hash(id)),
         }
     }
@@ -133,22 +149,36 @@ mod tests {
     #[test]
     fn a_generated_id_leads_back_to_its_hash() {
         for bad in [false, true] {
-            let hash = RowHash { bytes: *b"0123456789abcdef", bad };
+            let hash = RowHash {
+                bytes: *b"\x01\x23abcdefghijklmn",
+                bad,
+            };
             let id = hash.id(12).unwrap();
-            assert_eq!(Keys::new(false).key(id.as_str()), Key::Generated(hash.short(), 12));
+            assert_eq!(
+                Keys::new(false).key(id.as_str()),
+                Key::Generated(hash.short(), 12)
+            );
         }
     }
 
     #[test]
     fn generated_ids_are_the_same_in_every_process() {
-        let hash = RowHash { bytes: [0xab; 16], bad: false };
+        let hash = RowHash {
+            bytes: [0xab; 16],
+            bad: false,
+        };
         assert_eq!(hash.id(1).unwrap().as_str(), "abababababababababababab-1");
     }
 
     #[test]
     fn an_id_of_the_users_is_theirs() {
         let keys = Keys::new(true);
-        for id in ["a", "bad-1", "abababababababababababab-1", "bad-abababababababababababab-01"] {
+        for id in [
+            "a",
+            "bad-1",
+            "abababababababababababab-1",
+            "bad-abababababababababababab-01",
+        ] {
             assert!(matches!(keys.key(id), Key::Own(_)), "{id}");
         }
     }

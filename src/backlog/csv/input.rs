@@ -45,7 +45,11 @@ const PATIENCE: Duration = Duration::from_millis(20);
 type FileReader = Reader<Sniffed<Take<File>>>;
 
 enum Rows {
-    File { file: File, len: u64, reader: FileReader },
+    File {
+        file: File,
+        len: u64,
+        reader: FileReader,
+    },
     Stream(Receiver<Result<Option<Row>, ReadFault>>),
 }
 
@@ -91,14 +95,25 @@ impl Input {
                     return Self::open_stream(name, Box::new(file), delimiter);
                 }
                 let len = meta.len();
-                let (reader, header) = begin(&name, limited(&file, len).map_err(cannot)?, delimiter)?;
+                let (reader, header) =
+                    begin(&name, limited(&file, len).map_err(cannot)?, delimiter)?;
                 let delimiter = reader.delimiter();
-                Ok(Self { name, delimiter, header, rows: Rows::File { file, len, reader }, ended: false })
+                Ok(Self {
+                    name,
+                    delimiter,
+                    header,
+                    rows: Rows::File { file, len, reader },
+                    ended: false,
+                })
             }
         }
     }
 
-    fn open_stream(name: String, source: Box<dyn Read + Send>, delimiter: Option<u8>) -> Result<Self, OpenError> {
+    fn open_stream(
+        name: String,
+        source: Box<dyn Read + Send>,
+        delimiter: Option<u8>,
+    ) -> Result<Self, OpenError> {
         let (mut reader, header) = begin(&name, source, delimiter)?;
         let delimiter = reader.delimiter();
         let (sender, receiver) = sync_channel(READ_AHEAD);
@@ -108,12 +123,22 @@ impl Input {
                 let read = reader.read(&mut row);
                 let is_last = !matches!(read, Ok(true));
                 // Nobody listens any more where the run ended before its input did.
-                if sender.send(read.map(|is_row| is_row.then_some(row))).is_err() || is_last {
+                if sender
+                    .send(read.map(|is_row| is_row.then_some(row)))
+                    .is_err()
+                    || is_last
+                {
                     return;
                 }
             }
         });
-        Ok(Self { name, delimiter, header, rows: Rows::Stream(receiver), ended: false })
+        Ok(Self {
+            name,
+            delimiter,
+            header,
+            rows: Rows::Stream(receiver),
+            ended: false,
+        })
     }
 
     /// Whether it is read twice.
@@ -137,7 +162,9 @@ impl Input {
                 Ok(Err(fault)) => return Err(fault),
                 Err(RecvTimeoutError::Timeout) => return Ok(Next::NotYet),
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(ReadFault::Io(std::io::Error::other("its reader ended early")));
+                    return Err(ReadFault::Io(std::io::Error::other(
+                        "its reader ended early",
+                    )));
                 }
             },
         };
@@ -175,22 +202,40 @@ fn limited(file: &File, len: u64) -> std::io::Result<Take<File>> {
 }
 
 /// Reads the header.
-fn begin<R: Read>(name: &str, source: R, delimiter: Option<u8>) -> Result<(Reader<Sniffed<R>>, Row), OpenError> {
+fn begin<R: Read>(
+    name: &str,
+    source: R,
+    delimiter: Option<u8>,
+) -> Result<(Reader<Sniffed<R>>, Row), OpenError> {
     let mut reader = sniff(source, delimiter).map_err(|fault| match fault {
-        SniffFault::Io(e) => {
-            OpenError::InputUnreadable { file: name.to_owned(), why: "cannot be read".to_owned(), source: Some(e) }
+        SniffFault::Io(e) => OpenError::InputUnreadable {
+            file: name.to_owned(),
+            why: "cannot be read".to_owned(),
+            source: Some(e),
+        },
+        SniffFault::Empty => {
+            OpenError::unreadable(name, "is empty; its first line must name the columns")
         }
-        SniffFault::Empty => OpenError::unreadable(name, "is empty; its first line must name the columns"),
         SniffFault::Utf16 => OpenError::unreadable(name, "is UTF-16; save it as UTF-8"),
-        SniffFault::TooLong => OpenError::unreadable(name, "the first line is longer than 1 MiB, and no header"),
+        SniffFault::TooLong => {
+            OpenError::unreadable(name, "the first line is longer than 1 MiB, and no header")
+        }
     })?;
     let mut header = Row::default();
     match reader.read(&mut header) {
         Ok(true) => Ok((reader, header)),
-        Ok(false) => Err(OpenError::unreadable(name, "is empty; its first line must name the columns")),
-        Err(ReadFault::TooLong { .. }) => Err(OpenError::unreadable(name, "the first line is longer than 1 MiB, and no header")),
-        Err(ReadFault::Io(e)) => {
-            Err(OpenError::InputUnreadable { file: name.to_owned(), why: "cannot be read".to_owned(), source: Some(e) })
-        }
+        Ok(false) => Err(OpenError::unreadable(
+            name,
+            "is empty; its first line must name the columns",
+        )),
+        Err(ReadFault::TooLong { .. }) => Err(OpenError::unreadable(
+            name,
+            "the first line is longer than 1 MiB, and no header",
+        )),
+        Err(ReadFault::Io(e)) => Err(OpenError::InputUnreadable {
+            file: name.to_owned(),
+            why: "cannot be read".to_owned(),
+            source: Some(e),
+        }),
     }
 }

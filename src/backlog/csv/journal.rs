@@ -120,13 +120,21 @@ impl Journal {
     pub(super) fn create(path: Option<&Path>) -> Result<Self, OpenError> {
         let shown = path.unwrap_or(Path::new("temporary journal"));
         if let Some(path) = path {
-            let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+            let made = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path);
             let made = made.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)));
             made.map_err(|e| OpenError::not_writable(path, e))?;
         }
         let failed = |e| open_error(shown, &e);
         let db = Connection::open(path.unwrap_or(Path::new(""))).map_err(failed)?;
-        let journal = Self { db, name: shown.display().to_string() };
+        let journal = Self {
+            db,
+            name: shown.display().to_string(),
+        };
         journal.configure().map_err(failed)?;
         let make = format!(
             "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT;",
@@ -149,12 +157,17 @@ impl Journal {
         let failed = |e| open_error(path, &e);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(failed)?;
-        let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+        let tables: i64 = db
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .map_err(failed)?;
         if tables == 0 {
             return Ok(None);
         }
         check_version(&db, path)?;
-        let journal = Self { db, name: path.display().to_string() };
+        let journal = Self {
+            db,
+            name: path.display().to_string(),
+        };
         journal.configure().map_err(failed)?;
         Ok(Some(journal))
     }
@@ -162,7 +175,9 @@ impl Journal {
     fn configure(&self) -> rusqlite::Result<()> {
         self.db.busy_timeout(BUSY)?;
         // A temporary database stays in its own mode: it has no durability to keep.
-        let _mode: String = self.db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        let _mode: String = self
+            .db
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         self.db.execute_batch(
             "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA temp_store = FILE; PRAGMA trusted_schema = OFF;",
         )
@@ -178,12 +193,24 @@ impl Journal {
         backlog_error(&self.name, e)
     }
 
-    pub(super) fn meta<T: rusqlite::types::FromSql>(&self, key: &str) -> rusqlite::Result<Option<T>> {
-        self.db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
+    pub(super) fn meta<T: rusqlite::types::FromSql>(
+        &self,
+        key: &str,
+    ) -> rusqlite::Result<Option<T>> {
+        self.db
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+                row.get(0)
+            })
+            .optional()
     }
 
     pub(super) fn set_meta(&self, key: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<()> {
-        self.db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", params![key, value]).map(|_| ())
+        self.db
+            .execute(
+                "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
+                params![key, value],
+            )
+            .map(|_| ())
     }
 
     /// The number of this run's API in the journal, added where it is new. With its fingerprints' salt.
@@ -192,7 +219,11 @@ impl Journal {
             Some(salt) => salt,
             None => {
                 // It only has to differ between journals: whoever reads the journal reads it too.
-                let seed = format!("{:?}{:?}", Timestamp::now(), std::hash::RandomState::new().hash_one(&self.name));
+                let seed = format!(
+                    "{:?}{:?}",
+                    Timestamp::now(),
+                    std::hash::RandomState::new().hash_one(&self.name)
+                );
                 let salt = *blake3::hash(seed.as_bytes()).as_bytes();
                 self.set_meta("salt", salt)?;
                 salt
@@ -201,24 +232,45 @@ impl Journal {
         if let Some(api) = self.find_api(identity)? {
             return Ok(api);
         }
-        let key = params![identity.base_url, identity.protocol.as_str(), identity.account.fingerprint(&salt)];
-        self.db.execute("INSERT INTO api (base_url, protocol, fingerprint) VALUES (?1, ?2, ?3)", key)?;
+        let key = params![
+            identity.base_url,
+            identity.protocol.as_str(),
+            identity.account.fingerprint(&salt)
+        ];
+        self.db.execute(
+            "INSERT INTO api (base_url, protocol, fingerprint) VALUES (?1, ?2, ?3)",
+            key,
+        )?;
         Ok(self.db.last_insert_rowid())
     }
 
     /// The number of this run's API in the journal, if it is there.
     pub(super) fn find_api(&self, identity: &Identity) -> rusqlite::Result<Option<i64>> {
-        let Some(salt) = self.meta("salt")? else { return Ok(None) };
-        let key = params![identity.base_url, identity.protocol.as_str(), identity.account.fingerprint(&salt)];
-        let select = "SELECT api FROM api WHERE base_url = ?1 AND protocol = ?2 AND fingerprint = ?3";
+        let Some(salt) = self.meta("salt")? else {
+            return Ok(None);
+        };
+        let key = params![
+            identity.base_url,
+            identity.protocol.as_str(),
+            identity.account.fingerprint(&salt)
+        ];
+        let select =
+            "SELECT api FROM api WHERE base_url = ?1 AND protocol = ?2 AND fingerprint = ?3";
         self.db.query_row(select, key, |row| row.get(0)).optional()
     }
 
     /// Takes in all rows.
     pub(super) fn census(&self, keys: &Keys) -> rusqlite::Result<Census> {
-        let rows: i64 = self.db.query_row("SELECT count(*) FROM job", [], |row| row.get(0))?;
-        let mut census = Census { known: Known::with_capacity(usize::try_from(rows).unwrap_or_default()), ..Census::default() };
-        let mut select = self.db.prepare("SELECT seq, id, fields, state, status, api FROM job ORDER BY seq")?;
+        let rows: i64 = self
+            .db
+            .query_row("SELECT count(*) FROM job", [], |row| row.get(0))?;
+        let mut census = Census {
+            known: Known::with_capacity(usize::try_from(rows).unwrap_or_default()),
+            ..Census::default()
+        };
+        let mut select = self
+            .db
+            .prepare("SELECT seq, id, fields, state, status, api FROM job ORDER BY seq")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             let seq: u32 = row.get(0)?;
@@ -232,12 +284,16 @@ impl Journal {
                     Standing::Open
                 }
                 ("waiting", _) => {
-                    census.waiting.push((seq, row.get::<_, Option<i64>>(5)?.unwrap_or_default()));
+                    census
+                        .waiting
+                        .push((seq, row.get::<_, Option<i64>>(5)?.unwrap_or_default()));
                     Standing::InFlight
                 }
                 _ => Standing::Open,
             };
-            census.known.push(key, fields.map(FieldsHash), seq, standing);
+            census
+                .known
+                .push(key, fields.map(FieldsHash), seq, standing);
             census.last_seq = seq;
         }
         census.known.sort();
@@ -248,7 +304,9 @@ impl Journal {
     pub(super) fn job(&self, seq: u32) -> rusqlite::Result<Stored> {
         let mut select = self.db.prepare(schema::SELECT_JOB)?;
         select.query_row([seq], |row| {
-            let bad = |n: usize| rusqlite::Error::InvalidColumnType(n, "job".to_owned(), rusqlite::types::Type::Text);
+            let bad = |n: usize| {
+                rusqlite::Error::InvalidColumnType(n, "job".to_owned(), rusqlite::types::Type::Text)
+            };
             let state = match row.get_ref(7)?.as_str()? {
                 "queued" => State::Queued,
                 "submitting" => State::Submitting,
@@ -265,11 +323,17 @@ impl Journal {
             });
             progress.state = state;
             progress.crashes = count(row.get(11)?);
-            progress.remote_id = row.get::<_, Option<String>>(14)?.and_then(|json| RemoteId::from_json(&json));
+            progress.remote_id = row
+                .get::<_, Option<String>>(14)?
+                .and_then(|json| RemoteId::from_json(&json));
             if state == State::Waiting {
                 let time = |n: usize| Timestamp::from_millisecond(row.get(n)?).map_err(|_| bad(n));
                 let remote_id = progress.remote_id.clone().ok_or_else(|| bad(14))?;
-                progress.waiting = Some(Waiting { remote_id, submitted_at: time(15)?, deadline: time(16)? });
+                progress.waiting = Some(Waiting {
+                    remote_id,
+                    submitted_at: time(15)?,
+                    deadline: time(16)?,
+                });
             }
             Ok(Stored {
                 id: RequestId::try_new(row.get_ref(0)?.as_str()?).ok_or_else(|| bad(0))?,
@@ -301,7 +365,9 @@ impl Journal {
 
     /// Lines that are not known to be durable, in order.
     pub(super) fn outbox(&self) -> rusqlite::Result<Vec<(i64, Vec<u8>)>> {
-        let mut select = self.db.prepare("SELECT out_seq, line FROM outbox ORDER BY out_seq")?;
+        let mut select = self
+            .db
+            .prepare("SELECT out_seq, line FROM outbox ORDER BY out_seq")?;
         let lines = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         lines.collect()
     }
@@ -309,23 +375,40 @@ impl Journal {
     /// Begins a transaction.
     pub(super) fn batch(&self) -> rusqlite::Result<Batch<'_>> {
         self.db.execute_batch("BEGIN IMMEDIATE")?;
-        Ok(Batch { db: &self.db, statements: [const { None }; SQL.len()], is_open: true })
+        Ok(Batch {
+            db: &self.db,
+            statements: [const { None }; SQL.len()],
+            is_open: true,
+        })
     }
 
     /// Makes the journal one file again.
     pub(super) fn truncate_wal(&self) -> rusqlite::Result<()> {
-        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        self.db
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 }
 
 /// Refuses what is no journal, or one of a later version.
 pub(super) fn check_version(db: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |e| open_error(path, &e);
-    let pragma = |name: &str| db.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0));
-    let (application, version) = (pragma("application_id").map_err(failed)?, pragma("user_version").map_err(failed)?);
-    let foreign = |why: String| Err(OpenError::ForeignJournal { journal: path.to_owned(), why });
+    let pragma =
+        |name: &str| db.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0));
+    let (application, version) = (
+        pragma("application_id").map_err(failed)?,
+        pragma("user_version").map_err(failed)?,
+    );
+    let foreign = |why: String| {
+        Err(OpenError::ForeignJournal {
+            journal: path.to_owned(),
+            why,
+        })
+    };
     if application != schema::APPLICATION_ID {
-        return foreign("it is a database, but no journal of pollwheel's; name another with --journal".to_owned());
+        return foreign(
+            "it is a database, but no journal of pollwheel's; name another with --journal"
+                .to_owned(),
+        );
     }
     if version != schema::VERSION {
         return foreign(format!(
@@ -339,8 +422,13 @@ pub(super) fn check_version(db: &Connection, path: &Path) -> Result<(), OpenErro
 /// An error of SQLite's while a journal is opened.
 pub(super) fn open_error(path: &Path, e: &rusqlite::Error) -> OpenError {
     match storage_fault(e) {
-        Some(Fault::Full(kind)) => OpenError::not_writable(path, io::Error::new(kind, e.to_string())),
-        _ => OpenError::DamagedJournal { journal: path.to_owned(), why: e.to_string() },
+        Some(Fault::Full(kind)) => {
+            OpenError::not_writable(path, io::Error::new(kind, e.to_string()))
+        }
+        _ => OpenError::DamagedJournal {
+            journal: path.to_owned(),
+            why: e.to_string(),
+        },
     }
 }
 
@@ -353,17 +441,23 @@ enum Fault {
 
 fn storage_fault(e: &rusqlite::Error) -> Option<Fault> {
     use rusqlite::ffi;
-    let rusqlite::Error::SqliteFailure(e, _) = e else { return None };
+    let rusqlite::Error::SqliteFailure(e, _) = e else {
+        return None;
+    };
     match e.extended_code {
         // What of a failed fsync is on the disk cannot be told.
-        ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC | ffi::SQLITE_IOERR_CLOSE => return None,
+        ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC | ffi::SQLITE_IOERR_CLOSE => {
+            return None;
+        }
         _ => {}
     }
     match e.extended_code & 0xff {
         ffi::SQLITE_FULL => Some(Fault::Full(io::ErrorKind::StorageFull)),
         ffi::SQLITE_IOERR => Some(Fault::Full(io::ErrorKind::Other)),
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Some(Fault::Full(io::ErrorKind::ResourceBusy)),
-        ffi::SQLITE_READONLY | ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM => Some(Fault::Full(io::ErrorKind::PermissionDenied)),
+        ffi::SQLITE_READONLY | ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM => {
+            Some(Fault::Full(io::ErrorKind::PermissionDenied))
+        }
         ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => Some(Fault::Damaged),
         _ => None,
     }
@@ -372,11 +466,16 @@ fn storage_fault(e: &rusqlite::Error) -> Option<Fault> {
 /// An error of SQLite's in a run.
 pub(super) fn backlog_error(name: &str, e: rusqlite::Error) -> BacklogError {
     match storage_fault(&e) {
-        Some(Fault::Full(kind)) => {
-            BacklogError::Retryable { what: format!("{name}: cannot be written"), source: io::Error::new(kind, e) }
-        }
-        Some(Fault::Damaged) => BacklogError::Fatal { what: format!("{name}: the journal is damaged: {e}") },
-        None => BacklogError::Fatal { what: format!("{name}: {e}") },
+        Some(Fault::Full(kind)) => BacklogError::Retryable {
+            what: format!("{name}: cannot be written"),
+            source: io::Error::new(kind, e),
+        },
+        Some(Fault::Damaged) => BacklogError::Fatal {
+            what: format!("{name}: the journal is damaged: {e}"),
+        },
+        None => BacklogError::Fatal {
+            what: format!("{name}: {e}"),
+        },
     }
 }
 
@@ -423,47 +522,114 @@ impl<'a> Batch<'a> {
             Some((row, api, at)) => (Some(row), Some(api), Some(at.as_millisecond())),
             None => (None, None, None),
         };
-        let Columns { state, creates, failed, unknown, crashes, polls, spent, remote_id, submitted_at, deadline } =
-            Columns::of(progress);
+        let Columns {
+            state,
+            creates,
+            failed,
+            unknown,
+            crashes,
+            polls,
+            spent,
+            remote_id,
+            submitted_at,
+            deadline,
+        } = Columns::of(progress);
         self.statement(schema::INSERT_JOB)?.execute(params![
-            seq, job.id.as_str(), job.fields.map(|f| f.0), job.kind, job.request, row, api, begun_at, false,
-            outcome.map(|o| o.status.as_str()), outcome.and_then(|o| o.error).map(|e| e.as_str()),
+            seq,
+            job.id.as_str(),
+            job.fields.map(|f| f.0),
+            job.kind,
+            job.request,
+            row,
+            api,
+            begun_at,
+            false,
+            outcome.map(|o| o.status.as_str()),
+            outcome.and_then(|o| o.error).map(|e| e.as_str()),
             outcome.map(|o| o.finished_at.as_millisecond()),
-            state, creates, failed, unknown, crashes, polls, spent, remote_id, submitted_at, deadline
+            state,
+            creates,
+            failed,
+            unknown,
+            crashes,
+            polls,
+            spent,
+            remote_id,
+            submitted_at,
+            deadline
         ])?;
         Ok(())
     }
 
     /// A job of the journal's is begun again, from this row and at this API.
-    pub(super) fn begin_again(&mut self, seq: u32, row: &[u8], api: i64, at: Timestamp, replaces: bool) -> rusqlite::Result<()> {
+    pub(super) fn begin_again(
+        &mut self,
+        seq: u32,
+        row: &[u8],
+        api: i64,
+        at: Timestamp,
+        replaces: bool,
+    ) -> rusqlite::Result<()> {
         let values = params![seq, row, api, at.as_millisecond(), replaces];
-        self.statement(schema::BEGIN_AGAIN)?.execute(values).map(|_| ())
+        self.statement(schema::BEGIN_AGAIN)?
+            .execute(values)
+            .map(|_| ())
     }
 
     /// A job moves on.
     pub(super) fn step(&mut self, seq: u32, progress: &Progress) -> rusqlite::Result<()> {
-        let Columns { state, creates, failed, unknown, crashes, polls, spent, remote_id, submitted_at, deadline } =
-            Columns::of(progress);
-        let values =
-            params![seq, state, creates, failed, unknown, crashes, polls, spent, remote_id, submitted_at, deadline];
+        let Columns {
+            state,
+            creates,
+            failed,
+            unknown,
+            crashes,
+            polls,
+            spent,
+            remote_id,
+            submitted_at,
+            deadline,
+        } = Columns::of(progress);
+        let values = params![
+            seq,
+            state,
+            creates,
+            failed,
+            unknown,
+            crashes,
+            polls,
+            spent,
+            remote_id,
+            submitted_at,
+            deadline
+        ];
         self.statement(schema::STEP)?.execute(values).map(|_| ())
     }
 
     /// A job has its outcome.
     pub(super) fn settle(&mut self, seq: u32, outcome: &Outcome) -> rusqlite::Result<()> {
         let error = outcome.error.map(|e| e.as_str());
-        let values = params![seq, outcome.status.as_str(), error, outcome.finished_at.as_millisecond()];
+        let values = params![
+            seq,
+            outcome.status.as_str(),
+            error,
+            outcome.finished_at.as_millisecond()
+        ];
         self.statement(schema::SETTLE)?.execute(values).map(|_| ())
     }
 
     /// A line is to be appended to the output.
     pub(super) fn outbox(&mut self, out_seq: i64, line: &[u8]) -> rusqlite::Result<()> {
-        self.statement(schema::INSERT_OUTBOX)?.execute(params![out_seq, line]).map(|_| ())
+        self.statement(schema::INSERT_OUTBOX)?
+            .execute(params![out_seq, line])
+            .map(|_| ())
     }
 
     /// A line is to take the place of the one that the output has of this id.
     pub(super) fn replace(&mut self, id: &RequestId, line: &[u8]) -> rusqlite::Result<()> {
-        self.statement(schema::REPLACE)?.execute(params![id.as_str(), line]).map(|_| ())
+        self.statement(schema::REPLACE)?
+            .execute(params![id.as_str(), line])
+            .map(|_| ())
     }
 
     /// Lines up to the checkpoint are durable in the output; their copies go.
@@ -471,20 +637,37 @@ impl<'a> Batch<'a> {
         let (dev, inode) = (at.file.0.cast_signed(), at.file.1.cast_signed());
         let values = params![int(at.length), dev, inode, at.tail, at.out_seq];
         self.statement(schema::CHECKPOINT)?.execute(values)?;
-        self.statement(schema::TRIM_OUTBOX)?.execute([at.out_seq]).map(|_| ())
+        self.statement(schema::TRIM_OUTBOX)?
+            .execute([at.out_seq])
+            .map(|_| ())
     }
 
     /// The run's counts.
     pub(super) fn run(&mut self, run: i64, c: &RunCounts) -> rusqlite::Result<()> {
         let values = params![
-            run, c.rows.map(int), int(c.solved), int(c.failed), int(c.rejected), c.creates, c.unknown_creates, c.retries,
-            int(c.polls), c.spend, int(c.elapsed_ms)
+            run,
+            c.rows.map(int),
+            int(c.solved),
+            int(c.failed),
+            int(c.rejected),
+            c.creates,
+            c.unknown_creates,
+            c.retries,
+            int(c.polls),
+            c.spend,
+            int(c.elapsed_ms)
         ];
-        self.statement(schema::UPDATE_RUN)?.execute(values).map(|_| ())
+        self.statement(schema::UPDATE_RUN)?
+            .execute(values)
+            .map(|_| ())
     }
 
     /// Something that is done once in a run.
-    pub(super) fn execute(&mut self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<()> {
+    pub(super) fn execute(
+        &mut self,
+        sql: &str,
+        values: impl rusqlite::Params,
+    ) -> rusqlite::Result<()> {
         self.db.execute(sql, values).map(|_| ())
     }
 

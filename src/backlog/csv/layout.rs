@@ -47,13 +47,28 @@ impl Layout {
         let mut warnings = Vec::new();
         for name in header.names.iter().filter(|name| !columns.contains(name)) {
             let name = name.escape_debug();
-            warnings.push(format!("column `{name}` is not in the output, which was begun without it, and is dropped"));
+            warnings.push(format!(
+                "column `{name}` is not in the output, which was begun without it, and is dropped"
+            ));
         }
-        for (name, _) in columns.iter().zip(&sources).filter(|(_, s)| **s == Source::Nothing) {
+        for (name, _) in columns
+            .iter()
+            .zip(&sources)
+            .filter(|(_, s)| **s == Source::Nothing)
+        {
             let name = name.escape_debug();
-            warnings.push(format!("column `{name}` of the output is not in the input, and stays empty"));
+            warnings.push(format!(
+                "column `{name}` of the output is not in the input, and stays empty"
+            ));
         }
-        (Self { columns, delimiter, sources }, warnings)
+        (
+            Self {
+                columns,
+                delimiter,
+                sources,
+            },
+            warnings,
+        )
     }
 
     /// A row's cells as they go to the output, without a line end. Cells that are missing are empty; what is
@@ -87,7 +102,10 @@ impl Layout {
 
     /// Where the id stands in the output.
     pub(super) fn id_column(&self) -> usize {
-        self.sources.iter().position(|s| *s == Source::Id).unwrap_or_default()
+        self.sources
+            .iter()
+            .position(|s| *s == Source::Id)
+            .unwrap_or_default()
     }
 }
 
@@ -111,8 +129,15 @@ mod tests {
         let header = Header::parse(&rows[0]).unwrap();
         let (layout, warnings) = Layout::new(&header, Layout::columns_for(&header), b';');
         assert!(warnings.is_empty());
-        assert!(layout.header_line().starts_with(b"id;url;note;status;token;"));
-        assert_eq!(layout.row(&rows[1], &RequestId::try_new("r1").unwrap()), b"r1;u;\"a;b\"");
+        assert!(
+            layout
+                .header_line()
+                .starts_with(b"id;url;note;status;token;")
+        );
+        assert_eq!(
+            layout.row(&rows[1], &RequestId::try_new("r1").unwrap()),
+            b"r1;u;\"a;b\""
+        );
     }
 
     #[test]
@@ -121,8 +146,14 @@ mod tests {
         let header = Header::parse(&rows[0]).unwrap();
         let columns = ["url", "id", "old"].map(str::to_owned).to_vec();
         let (layout, warnings) = Layout::new(&header, columns, b',');
-        assert_eq!(layout.row(&rows[1], &RequestId::try_new("r1").unwrap()), b"u,r1,");
-        assert!(warnings[0].contains("`new`") && warnings[1].contains("`old`"), "{warnings:?}");
+        assert_eq!(
+            layout.row(&rows[1], &RequestId::try_new("r1").unwrap()),
+            b"u,r1,"
+        );
+        assert!(
+            warnings[0].contains("`new`") && warnings[1].contains("`old`"),
+            "{warnings:?}"
+        );
         assert_eq!(layout.id_column(), 1);
     }
 }

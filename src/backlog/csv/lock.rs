@@ -26,12 +26,20 @@ pub(super) fn lock_path(journal: &Path) -> PathBuf {
 
 /// Opens a journal's lock file, creating it where there is none.
 pub(super) fn open_lock(journal: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(lock_path(journal))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(lock_path(journal))
 }
 
 /// Locks a file for this process alone, waiting for `wait` at most; `false` where another holds it.
 pub(super) fn acquire(file: &File, wait: Duration) -> io::Result<bool> {
-    let tries = u32::try_from(wait.as_millis() / PAUSE.as_millis()).unwrap_or(u32::MAX).max(TRIES);
+    let tries = u32::try_from(wait.as_millis() / PAUSE.as_millis())
+        .unwrap_or(u32::MAX)
+        .max(TRIES);
     for n in 0..=tries {
         match file.try_lock() {
             Ok(()) => return Ok(true),
@@ -45,7 +53,9 @@ pub(super) fn acquire(file: &File, wait: Duration) -> io::Result<bool> {
 
 /// Whether a run holds a journal's lock at this instant.
 pub(super) fn is_held(journal: &Path) -> bool {
-    let Ok(file) = File::open(lock_path(journal)) else { return false };
+    let Ok(file) = File::open(lock_path(journal)) else {
+        return false;
+    };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
@@ -74,7 +84,8 @@ mod tests {
         let first = open_lock(&journal).unwrap();
         assert!(acquire(&first, Duration::ZERO).unwrap());
         let second = open_lock(&journal).unwrap();
-        let waiting = std::thread::spawn(move || acquire(&second, Duration::from_secs(60)).unwrap());
+        let waiting =
+            std::thread::spawn(move || acquire(&second, Duration::from_secs(60)).unwrap());
         drop(first);
         assert!(waiting.join().unwrap());
     }

@@ -63,39 +63,77 @@ pub struct Opened {
 
 pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenError> {
     let wait = settings.lock_wait;
-    let journal_path = settings.journal.clone().or_else(|| default_journal(&settings.input, &settings.sink));
-    let journal_lock = journal_path.as_deref().map(|path| take_lock(path, wait)).transpose()?;
+    let journal_path = settings
+        .journal
+        .clone()
+        .or_else(|| default_journal(&settings.input, &settings.sink));
+    let journal_lock = journal_path
+        .as_deref()
+        .map(|path| take_lock(path, wait))
+        .transpose()?;
     let mut place = Place::find(settings.sink)?;
     let mut output_file = match &place {
         Place::File(path) => open_output(path, wait)?,
         Place::Stream(_) => None,
     };
     let mut input = Input::open(settings.input, settings.delimiter)?;
-    refuse_same_file(&input, output_file.as_ref(), journal_path.as_deref(), &place)?;
+    refuse_same_file(
+        &input,
+        output_file.as_ref(),
+        journal_path.as_deref(),
+        &place,
+    )?;
     if settings.fresh {
         let output = match &place {
             Place::File(path) => Some(path.as_path()),
             Place::Stream(_) => None,
         };
         // Looked at before anything is moved: a bad input leaves everything in its place.
-        check_alone(&mut input, &settings.kinds, &settings.sites, settings.default_kind.clone(), settings.skip_bad_rows)?;
+        check_alone(
+            &mut input,
+            &settings.kinds,
+            &settings.sites,
+            settings.default_kind.clone(),
+            settings.skip_bad_rows,
+        )?;
         fresh::move_away(journal_path.as_deref(), output, settings.abandon_paid)?;
         output_file = None;
     }
-    let journal = journal_path.as_deref().map(Journal::open).transpose()?.flatten();
-    if let (Place::File(output), None, Some(_), Some(path)) = (&place, &journal, &output_file, &journal_path) {
-        return Err(OpenError::OutputWithoutJournal { output: output.clone(), journal: path.clone() });
+    let journal = journal_path
+        .as_deref()
+        .map(Journal::open)
+        .transpose()?
+        .flatten();
+    if let (Place::File(output), None, Some(_), Some(path)) =
+        (&place, &journal, &output_file, &journal_path)
+    {
+        return Err(OpenError::OutputWithoutJournal {
+            output: output.clone(),
+            journal: path.clone(),
+        });
     }
 
     // The input, held against the journal.
-    let (mut report, judge) = judge(&input, settings.default_kind, settings.kinds, settings.sites);
-    let Some(mut judge) = judge else { return Err(OpenError::BadInput(Box::new(report))) };
+    let (mut report, judge) = judge(
+        &input,
+        settings.default_kind,
+        settings.kinds,
+        settings.sites,
+    );
+    let Some(mut judge) = judge else {
+        return Err(OpenError::BadInput(Box::new(report)));
+    };
     let keys = Keys::new(judge.header.has_ids());
     let shown = journal_path.clone().unwrap_or_default();
     let failed = |e: rusqlite::Error| open_error(&shown, &e);
     let is_simulated = settings.identity.is_simulated();
     if let Some(journal) = &journal {
-        refuse_mixing(journal, &shown, is_simulated, matches!(place, Place::File(_)))?;
+        refuse_mixing(
+            journal,
+            &shown,
+            is_simulated,
+            matches!(place, Place::File(_)),
+        )?;
     }
     let mut census = match &journal {
         Some(journal) => journal.census(&keys).map_err(failed)?,
@@ -103,7 +141,14 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
     };
     let mut seen = Seen::new(std::mem::take(&mut census.known));
     if input.is_file() {
-        check_rows(&mut input, &mut judge, &keys, journal.as_ref(), &mut seen, &mut report)?;
+        check_rows(
+            &mut input,
+            &mut judge,
+            &keys,
+            journal.as_ref(),
+            &mut seen,
+            &mut report,
+        )?;
     }
     let skip_bad_rows = settings.skip_bad_rows || !input.is_file();
     if report.header_problems > 0 || (report.problem_count > 0 && !skip_bad_rows) {
@@ -113,7 +158,13 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
     let (layout, unfit) = layout(&judge, &input, journal.as_ref()).map_err(failed)?;
     warnings.extend(unfit);
     if let Some(journal) = &journal {
-        warnings.extend(compare_ids(journal, &shown, &keys, &seen.known, input.is_file())?);
+        warnings.extend(compare_ids(
+            journal,
+            &shown,
+            &keys,
+            &seen.known,
+            input.is_file(),
+        )?);
         let mine = journal.find_api(&settings.identity).map_err(failed)?;
         let adopted = census.waiting.iter().filter(|(_, api)| Some(*api) == mine);
         refuse_unknown_kinds(journal, &shown, adopted.map(|(seq, _)| *seq), &judge)?;
@@ -123,7 +174,13 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
     let is_new = journal.is_none();
     let journal = match journal {
         Some(journal) => journal,
-        None => begin_journal(journal_path.as_deref(), &layout, &keys, is_simulated, &place)?,
+        None => begin_journal(
+            journal_path.as_deref(),
+            &layout,
+            &keys,
+            is_simulated,
+            &place,
+        )?,
     };
     let mut crash = Crash(settings.crash_point);
     let mut durable = 0;
@@ -147,9 +204,15 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
             Sink::File(Box::new(output))
         }
     };
-    let replacements: i64 =
-        journal.db.query_row("SELECT count(*) FROM replacement", [], |row| row.get(0)).map_err(failed)?;
-    let places = settings.ordered.then(|| Places::new(&journal.db)).transpose().map_err(failed)?;
+    let replacements: i64 = journal
+        .db
+        .query_row("SELECT count(*) FROM replacement", [], |row| row.get(0))
+        .map_err(failed)?;
+    let places = settings
+        .ordered
+        .then(|| Places::new(&journal.db))
+        .transpose()
+        .map_err(failed)?;
     let now = (settings.wall_clock)();
     let mut backlog = CsvBacklog {
         journal,
@@ -187,16 +250,29 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
         wall_clock: settings.wall_clock,
         crash,
     };
-    let mut opened = Opened { journal: journal_path, warnings, report, ..Opened::default() };
-    backlog.begin_run(&settings.identity, settings.on_unknown_create, &census, &mut opened)?;
+    let mut opened = Opened {
+        journal: journal_path,
+        warnings,
+        report,
+        ..Opened::default()
+    };
+    backlog.begin_run(
+        &settings.identity,
+        settings.on_unknown_create,
+        &census,
+        &mut opened,
+    )?;
     Ok((backlog, opened))
 }
 
 fn take_lock(journal: &Path, wait: Duration) -> Result<File, OpenError> {
-    let file = lock::open_lock(journal).map_err(|e| OpenError::not_writable(&lock::lock_path(journal), e))?;
+    let file = lock::open_lock(journal)
+        .map_err(|e| OpenError::not_writable(&lock::lock_path(journal), e))?;
     match lock::acquire(&file, wait) {
         Ok(true) => Ok(file),
-        Ok(false) => Err(OpenError::Locked { what: journal.to_owned() }),
+        Ok(false) => Err(OpenError::Locked {
+            what: journal.to_owned(),
+        }),
         Err(e) => Err(OpenError::not_writable(&lock::lock_path(journal), e)),
     }
 }
@@ -207,7 +283,9 @@ fn open_output(path: &Path, wait: Duration) -> Result<Option<File>, OpenError> {
     match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => match lock::acquire(&file, wait).map_err(failed)? {
             true => Ok(Some(file)),
-            false => Err(OpenError::Locked { what: path.to_owned() }),
+            false => Err(OpenError::Locked {
+                what: path.to_owned(),
+            }),
         },
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(failed(e)),
@@ -224,15 +302,26 @@ fn refuse_same_file(
         meta.is_ok_and(|meta| input.identity().is_some_and(|file| file == identity(&meta)))
     };
     if output.is_some_and(|file| is_input(file.metadata())) {
-        return Err(OpenError::Usage(format!("{}: input and output are the same file", input.name)));
+        return Err(OpenError::Usage(format!(
+            "{}: input and output are the same file",
+            input.name
+        )));
     }
     if journal.is_some_and(|path| is_input(std::fs::metadata(path))) {
-        return Err(OpenError::Usage(format!("{}: input and journal are the same file", input.name)));
+        return Err(OpenError::Usage(format!(
+            "{}: input and journal are the same file",
+            input.name
+        )));
     }
     if let (Place::File(output), Some(journal)) = (place, journal)
-        && journal.canonicalize().is_ok_and(|journal| journal == *output)
+        && journal
+            .canonicalize()
+            .is_ok_and(|journal| journal == *output)
     {
-        return Err(OpenError::Usage(format!("{}: output and journal are the same file", output.display())));
+        return Err(OpenError::Usage(format!(
+            "{}: output and journal are the same file",
+            output.display()
+        )));
     }
     Ok(())
 }
@@ -250,20 +339,39 @@ fn check_alone(
         && input.is_file()
     {
         let keys = Keys::new(judge.header.has_ids());
-        check_rows(input, &mut judge, &keys, None, &mut Seen::default(), &mut report)?;
+        check_rows(
+            input,
+            &mut judge,
+            &keys,
+            None,
+            &mut Seen::default(),
+            &mut report,
+        )?;
     }
-    if report.header_problems > 0 || (report.problem_count > 0 && !skip_bad_rows && input.is_file()) {
+    if report.header_problems > 0 || (report.problem_count > 0 && !skip_bad_rows && input.is_file())
+    {
         return Err(OpenError::BadInput(Box::new(report)));
     }
     Ok(())
 }
 
 /// Refuses a journal whose results this run's may not stand beside.
-fn refuse_mixing(journal: &Journal, path: &Path, is_simulated: bool, is_file: bool) -> Result<(), OpenError> {
+fn refuse_mixing(
+    journal: &Journal,
+    path: &Path,
+    is_simulated: bool,
+    is_file: bool,
+) -> Result<(), OpenError> {
     let failed = |e| open_error(path, &e);
-    let journal_is_simulated: bool = journal.meta("simulated").map_err(failed)?.unwrap_or_default();
+    let journal_is_simulated: bool = journal
+        .meta("simulated")
+        .map_err(failed)?
+        .unwrap_or_default();
     if journal_is_simulated != is_simulated {
-        return Err(OpenError::SimulatedMismatch { journal: path.to_owned(), journal_is_simulated });
+        return Err(OpenError::SimulatedMismatch {
+            journal: path.to_owned(),
+            journal_is_simulated,
+        });
     }
     let sink: String = journal.meta("sink").map_err(failed)?.unwrap_or_default();
     let now = if is_file { "file" } else { "stream" };
@@ -284,7 +392,10 @@ fn compare_ids(
     known: &Known,
     is_file: bool,
 ) -> Result<Option<String>, OpenError> {
-    let ids: String = journal.meta("ids").map_err(|e| open_error(path, &e))?.unwrap_or_default();
+    let ids: String = journal
+        .meta("ids")
+        .map_err(|e| open_error(path, &e))?
+        .unwrap_or_default();
     if ids == ids_word(keys) || known.len() == 0 {
         return Ok(None);
     }
@@ -299,7 +410,9 @@ fn compare_ids(
             path.display()
         )));
     }
-    Ok(Some(format!("{what}; rows that cannot be recognised are done anew")))
+    Ok(Some(format!(
+        "{what}; rows that cannot be recognised are done anew"
+    )))
 }
 
 fn ids_word(keys: &Keys) -> &'static str {
@@ -314,24 +427,42 @@ fn refuse_unknown_kinds(
     judge: &Judge,
 ) -> Result<(), OpenError> {
     let failed = |e| open_error(path, &e);
-    let mut select = journal.db.prepare("SELECT kind FROM job WHERE seq = ?1").map_err(failed)?;
+    let mut select = journal
+        .db
+        .prepare("SELECT kind FROM job WHERE seq = ?1")
+        .map_err(failed)?;
     for seq in jobs {
         let kind: Option<String> = select.query_row([seq], |row| row.get(0)).map_err(failed)?;
         if let Some(kind) = kind.filter(|kind| !judge.knows(kind)) {
-            return Err(OpenError::UnknownKind { journal: path.to_owned(), kind });
+            return Err(OpenError::UnknownKind {
+                journal: path.to_owned(),
+                kind,
+            });
         }
     }
     Ok(())
 }
 
-fn layout(judge: &Judge, input: &Input, journal: Option<&Journal>) -> rusqlite::Result<(Layout, Vec<String>)> {
+fn layout(
+    judge: &Judge,
+    input: &Input,
+    journal: Option<&Journal>,
+) -> rusqlite::Result<(Layout, Vec<String>)> {
     let (mut columns, mut delimiter) = (None, None);
     if let Some(journal) = journal {
-        columns = journal.meta::<String>("columns")?.and_then(|json| serde_json::from_str(&json).ok());
-        delimiter = journal.meta::<String>("delimiter")?.and_then(|d| d.bytes().next());
+        columns = journal
+            .meta::<String>("columns")?
+            .and_then(|json| serde_json::from_str(&json).ok());
+        delimiter = journal
+            .meta::<String>("delimiter")?
+            .and_then(|d| d.bytes().next());
     }
     let columns: Vec<String> = columns.unwrap_or_else(|| Layout::columns_for(&judge.header));
-    Ok(Layout::new(&judge.header, columns, delimiter.unwrap_or(input.delimiter)))
+    Ok(Layout::new(
+        &judge.header,
+        columns,
+        delimiter.unwrap_or(input.delimiter),
+    ))
 }
 
 /// Makes a journal that knows its output's header.
@@ -350,7 +481,14 @@ fn begin_journal(
         journal.set_meta("delimiter", char::from(layout.delimiter).to_string())?;
         journal.set_meta("ids", ids_word(keys))?;
         journal.set_meta("simulated", is_simulated)?;
-        journal.set_meta("sink", if matches!(place, Place::File(_)) { "file" } else { "stream" })?;
+        journal.set_meta(
+            "sink",
+            if matches!(place, Place::File(_)) {
+                "file"
+            } else {
+                "stream"
+            },
+        )?;
         if let Place::File(_) = place {
             batch.outbox(0, &layout.header_line())?;
         }
@@ -375,31 +513,48 @@ fn continue_output(
     let io_failed = |e| OpenError::not_writable(path, e);
     let at = journal.checkpoint("checkpoint").map_err(failed)?;
     let outbox = journal.outbox().map_err(failed)?;
-    let last = outbox.last().map(|(out_seq, _)| *out_seq).or(at.map(|at| at.out_seq)).unwrap_or_default();
+    let last = outbox
+        .last()
+        .map(|(out_seq, _)| *out_seq)
+        .or(at.map(|at| at.out_seq))
+        .unwrap_or_default();
     let pending: Vec<u8> = outbox.into_iter().flat_map(|(_, line)| line).collect();
     // Nothing was written before the first checkpoint, which knows of an empty file.
     let nothing = at.is_none_or(|at| at.length == 0);
     let (file, at) = match (file, at) {
         (Some(file), Some(at)) => (file, at),
         (None, Some(_)) if !nothing => {
-            return Err(OpenError::OutputChanged { output: path.to_owned(), found: "it is gone".to_owned() });
+            return Err(OpenError::OutputChanged {
+                output: path.to_owned(),
+                found: "it is gone".to_owned(),
+            });
         }
         (file, _) => {
             let file = match file {
                 Some(file) if file.metadata().map_err(io_failed)?.len() == 0 => file,
                 Some(_) => {
                     let found = "it holds something, and nothing was written to it yet".to_owned();
-                    return Err(OpenError::OutputChanged { output: path.to_owned(), found });
+                    return Err(OpenError::OutputChanged {
+                        output: path.to_owned(),
+                        found,
+                    });
                 }
                 None => create_new(path).map_err(io_failed)?,
             };
             if !lock::acquire(&file, wait).map_err(io_failed)? {
-                return Err(OpenError::Locked { what: path.to_owned() });
+                return Err(OpenError::Locked {
+                    what: path.to_owned(),
+                });
             }
             sync_folder(path).map_err(io_failed)?;
             let file_identity = identity(&file.metadata().map_err(io_failed)?);
             let tail = *blake3::hash(b"").as_bytes();
-            let at = Checkpoint { length: 0, file: file_identity, tail, out_seq: -1 };
+            let at = Checkpoint {
+                length: 0,
+                file: file_identity,
+                tail,
+                out_seq: -1,
+            };
             let mut batch = journal.batch().map_err(failed)?;
             batch.checkpoint(&at).map_err(failed)?;
             batch.commit().map_err(failed)?;
@@ -435,11 +590,23 @@ impl CsvBacklog {
         let failed = |e| OpenError::Recovery(self.journal.error(e));
         let now = self.started;
         let is_file = self.input.is_file();
-        opened.left_input = if is_file { self.seen.known.absent() as u64 } else { 0 };
+        opened.left_input = if is_file {
+            self.seen.known.absent() as u64
+        } else {
+            0
+        };
         self.counts.rows = Some(opened.report.rows + opened.left_input);
         let mut crashed = Vec::new();
         for seq in &census.submitting {
-            let Stored { id, fields, kind, row, replaces, mut progress, .. } = self.journal.job(*seq).map_err(failed)?;
+            let Stored {
+                id,
+                fields,
+                kind,
+                row,
+                replaces,
+                mut progress,
+                ..
+            } = self.journal.job(*seq).map_err(failed)?;
             progress.crashes += 1;
             progress.history.unknown_creates += 1;
             let error = match policy {
@@ -449,14 +616,22 @@ impl CsvBacklog {
             };
             let outcome = error.map(|error| crash_outcome(&progress, error, now));
             progress.state = State::Queued;
-            let job = NewJob { id, fields, kind: Some(kind), request: None };
+            let job = NewJob {
+                id,
+                fields,
+                kind: Some(kind),
+                request: None,
+            };
             crashed.push((*seq, job, row, replaces, progress, outcome));
         }
         opened.unknown_creates = crashed.len() as u64;
         if let Sink::Stream(stream) = &mut self.sink {
             for (_, _, row, _, _, outcome) in &crashed {
                 if let Some(outcome) = outcome {
-                    write_stream(stream.as_mut(), &outcome_line(row, outcome, self.layout.delimiter))?;
+                    write_stream(
+                        stream.as_mut(),
+                        &outcome_line(row, outcome, self.layout.delimiter),
+                    )?;
                 }
             }
         }
@@ -465,7 +640,12 @@ impl CsvBacklog {
         let mut tx = self.journal.batch().map_err(failed)?;
         self.api = self.journal.api(identity).map_err(failed)?;
         let select = "SELECT coalesce(sum(spend), 0) FROM run";
-        opened.spent_before = Micros(self.journal.db.query_row(select, [], |row| row.get(0)).map_err(failed)?);
+        opened.spent_before = Micros(
+            self.journal
+                .db
+                .query_row(select, [], |row| row.get(0))
+                .map_err(failed)?,
+        );
         tx.execute(
             "INSERT INTO run (started, solved, failed, rejected, creates, unknown_creates, retries, polls, spend, elapsed_ms)
              VALUES (?1, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
@@ -473,22 +653,48 @@ impl CsvBacklog {
         )
         .map_err(failed)?;
         self.run = self.journal.db.last_insert_rowid();
-        if self.journal.meta::<i64>("created").map_err(failed)?.is_none() {
-            self.journal.set_meta("created", now.as_millisecond()).map_err(failed)?;
+        if self
+            .journal
+            .meta::<i64>("created")
+            .map_err(failed)?
+            .is_none()
+        {
+            self.journal
+                .set_meta("created", now.as_millisecond())
+                .map_err(failed)?;
         }
-        self.journal.set_meta("input", &self.input.name).map_err(failed)?;
+        self.journal
+            .set_meta("input", &self.input.name)
+            .map_err(failed)?;
         let output = match &self.sink {
             Sink::File(output) => output.path.display().to_string(),
             Sink::Stream(_) => "-".to_owned(),
         };
         self.journal.set_meta("output", output).map_err(failed)?;
-        self.journal.set_meta("absent", super::journal::int(opened.left_input)).map_err(failed)?;
+        self.journal
+            .set_meta("absent", super::journal::int(opened.left_input))
+            .map_err(failed)?;
         for (seq, job, row, replaces, progress, outcome) in crashed {
             match outcome {
                 None => tx.step(seq, &progress).map_err(failed)?,
                 Some(outcome) => {
-                    let reject = Reject { job, seq: Some(seq), row, replaces, progress, outcome, is_streamed: true };
-                    settle(&mut tx, &mut tally, &reject, self.layout.delimiter, &self.sink).map_err(failed)?;
+                    let reject = Reject {
+                        job,
+                        seq: Some(seq),
+                        row,
+                        replaces,
+                        progress,
+                        outcome,
+                        is_streamed: true,
+                    };
+                    settle(
+                        &mut tx,
+                        &mut tally,
+                        &reject,
+                        self.layout.delimiter,
+                        &self.sink,
+                    )
+                    .map_err(failed)?;
                     self.told.push(reject.outcome);
                     self.seen.known.set_failed(seq);
                 }
@@ -502,7 +708,8 @@ impl CsvBacklog {
         if self.replacements > 0 {
             self.fold()?;
         }
-        self.sort_waiting(census, opened).map_err(|e| OpenError::Recovery(self.journal.error(e)))?;
+        self.sort_waiting(census, opened)
+            .map_err(|e| OpenError::Recovery(self.journal.error(e)))?;
         let mut counts = BTreeMap::new();
         for (_, standing) in self.seen.known.present() {
             *counts.entry(standing as u32).or_default() += 1_u64;

@@ -34,7 +34,11 @@ impl Places {
             "CREATE TEMP TABLE place (hash INTEGER NOT NULL, position INTEGER NOT NULL);
              CREATE TEMP TABLE line (position INTEGER, start INTEGER NOT NULL, end INTEGER NOT NULL);",
         )?;
-        Ok(Self { seed: RandomState::new(), recent: Vec::new(), next: 0 })
+        Ok(Self {
+            seed: RandomState::new(),
+            recent: Vec::new(),
+            next: 0,
+        })
     }
 
     fn hash(&self, id: &str) -> i64 {
@@ -45,20 +49,30 @@ impl Places {
     pub(super) fn push(&mut self, db: &Connection, id: &str) -> rusqlite::Result<()> {
         self.recent.push((self.hash(id), self.next));
         self.next += 1;
-        if self.recent.len() >= BATCH { self.flush(db) } else { Ok(()) }
+        if self.recent.len() >= BATCH {
+            self.flush(db)
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self, db: &Connection) -> rusqlite::Result<()> {
         let rows = std::mem::take(&mut self.recent);
         in_one_go(db, |db| {
-            let mut insert = db.prepare("INSERT INTO temp.place (hash, position) VALUES (?1, ?2)")?;
-            rows.iter().try_for_each(|(hash, position)| insert.execute(params![hash, int(*position)]).map(|_| ()))
+            let mut insert =
+                db.prepare("INSERT INTO temp.place (hash, position) VALUES (?1, ?2)")?;
+            rows.iter().try_for_each(|(hash, position)| {
+                insert.execute(params![hash, int(*position)]).map(|_| ())
+            })
         })
     }
 }
 
 /// Runs something in a transaction of temporary tables, which costs no fsync.
-fn in_one_go<T>(db: &Connection, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+fn in_one_go<T>(
+    db: &Connection,
+    run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     db.execute_batch("BEGIN")?;
     let done = run(db);
     db.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
@@ -80,7 +94,10 @@ pub(super) fn order(
     db.execute_batch("CREATE INDEX IF NOT EXISTS temp.place_hash ON place (hash, position); DELETE FROM temp.line;")
         .map_err(failed)?;
     let path = output.path.clone();
-    let io_failed = |source| BacklogError::Retryable { what: format!("{}: cannot be read", path.display()), source };
+    let io_failed = |source| BacklogError::Retryable {
+        what: format!("{}: cannot be read", path.display()),
+        source,
+    };
     let mut reader = lines(&output.file, output.length, delimiter).map_err(io_failed)?;
     let mut row = Row::default();
     let mut header_end = None;
@@ -89,7 +106,8 @@ pub(super) fn order(
     let mut fault = None;
     in_one_go(db, |db| {
         let mut find = db.prepare("SELECT min(position) FROM temp.place WHERE hash = ?1")?;
-        let mut insert = db.prepare("INSERT INTO temp.line (position, start, end) VALUES (?1, ?2, ?3)")?;
+        let mut insert =
+            db.prepare("INSERT INTO temp.line (position, start, end) VALUES (?1, ?2, ?3)")?;
         loop {
             match reader.read(&mut row) {
                 Ok(true) => {}
@@ -105,7 +123,9 @@ pub(super) fn order(
             }
             let hash = row.get(id_column).and_then(text).map(|id| places.hash(id));
             // What left the input sorts behind everything.
-            let position: i64 = find.query_row([hash], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(i64::MAX);
+            let position: i64 = find
+                .query_row([hash], |row| row.get::<_, Option<i64>>(0))?
+                .unwrap_or(i64::MAX);
             in_order &= last <= Some(position);
             last = Some(position);
             insert.execute(params![position, int(row.span.0), int(row.span.1)])?;
@@ -115,11 +135,18 @@ pub(super) fn order(
     if let Some(fault) = fault {
         return Err(unreadable(&path, fault));
     }
-    let Some(header_end) = header_end.filter(|_| !in_order) else { return Ok(()) };
+    let Some(header_end) = header_end.filter(|_| !in_order) else {
+        return Ok(());
+    };
     replace(journal, output, out_seq, 0, crash, |old, _length, copy| {
-        let io_failed = |source| BacklogError::Retryable { what: format!("{}: cannot be rewritten", path.display()), source };
+        let io_failed = |source| BacklogError::Retryable {
+            what: format!("{}: cannot be rewritten", path.display()),
+            source,
+        };
         copy.copy(old, 0, header_end).map_err(io_failed)?;
-        let mut select = db.prepare("SELECT start, end FROM temp.line ORDER BY position, start").map_err(failed)?;
+        let mut select = db
+            .prepare("SELECT start, end FROM temp.line ORDER BY position, start")
+            .map_err(failed)?;
         let mut rows = select.query([]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let span = |n| row.get::<_, i64>(n).map(i64::cast_unsigned).map_err(failed);

@@ -69,7 +69,12 @@ pub(super) fn identity(meta: &Metadata) -> (u64, u64) {
 
 /// Makes a new file, for the owner alone.
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Makes what was done in a file's folder durable.
@@ -86,17 +91,42 @@ impl OutputFile {
     pub(super) fn new(file: File, path: PathBuf, length: u64) -> io::Result<Self> {
         let identity = identity(&file.metadata()?);
         let tail = Tail::read(&file, length)?;
-        Ok(Self { file, path, identity, length, tail, torn: false })
+        Ok(Self {
+            file,
+            path,
+            identity,
+            length,
+            tail,
+            torn: false,
+        })
     }
 
     /// A file that was just written, and of which everything is known.
-    pub(super) fn adopt(file: File, path: PathBuf, identity: (u64, u64), length: u64, tail: Tail) -> Self {
-        Self { file, path, identity, length, tail, torn: false }
+    pub(super) fn adopt(
+        file: File,
+        path: PathBuf,
+        identity: (u64, u64),
+        length: u64,
+        tail: Tail,
+    ) -> Self {
+        Self {
+            file,
+            path,
+            identity,
+            length,
+            tail,
+            torn: false,
+        }
     }
 
     /// What is to be remembered of it, once it is durable up to `out_seq`.
     pub(super) fn checkpoint(&self, out_seq: i64) -> Checkpoint {
-        Checkpoint { length: self.length, file: self.identity, tail: self.tail.hash(), out_seq }
+        Checkpoint {
+            length: self.length,
+            file: self.identity,
+            tail: self.tail.hash(),
+            out_seq,
+        }
     }
 
     /// Appends and makes durable. Nothing is changed where it fails with `Retryable`.
@@ -104,16 +134,24 @@ impl OutputFile {
         self.check_untouched()?;
         if crash.is_due("mid-append") {
             // Whatever becomes of this write, the process dies here.
-            let _ = self.file.write_all_at(&bytes[..bytes.len() / 2], self.length);
+            let _ = self
+                .file
+                .write_all_at(&bytes[..bytes.len() / 2], self.length);
             crash.die()?;
         }
         if let Err(source) = self.file.write_all_at(bytes, self.length) {
             self.torn = self.file.set_len(self.length).is_err();
-            return Err(BacklogError::Retryable { what: format!("{}: cannot be written", self.path.display()), source });
+            return Err(BacklogError::Retryable {
+                what: format!("{}: cannot be written", self.path.display()),
+                source,
+            });
         }
         crash.at("after-append")?;
         if let Err(e) = self.file.sync_data() {
-            let what = format!("{}: fsync failed: {e}; what of it is on the disk cannot be told", self.path.display());
+            let what = format!(
+                "{}: fsync failed: {e}; what of it is on the disk cannot be told",
+                self.path.display()
+            );
             return Err(BacklogError::Fatal { what });
         }
         crash.at("after-fsync")?;
@@ -125,14 +163,19 @@ impl OutputFile {
     /// Makes sure that the file at our path is ours, and as we left it.
     pub(super) fn check_untouched(&mut self) -> Result<(), BacklogError> {
         let fatal = |found: &str| {
-            Err(BacklogError::Fatal { what: format!("{}: changed by another hand: {found}", self.path.display()) })
+            Err(BacklogError::Fatal {
+                what: format!("{}: changed by another hand: {found}", self.path.display()),
+            })
         };
         match std::fs::metadata(&self.path) {
             Ok(meta) if identity(&meta) == self.identity => {}
             Ok(_) => return fatal("another file stands in its place"),
             Err(e) => return fatal(&e.to_string()),
         }
-        let failed = |source| BacklogError::Retryable { what: format!("{}: cannot be read", self.path.display()), source };
+        let failed = |source| BacklogError::Retryable {
+            what: format!("{}: cannot be read", self.path.display()),
+            source,
+        };
         let length = self.file.metadata().map_err(failed)?.len();
         if self.torn && length > self.length {
             self.file.set_len(self.length).map_err(failed)?;
@@ -158,8 +201,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut output = output(dir.path());
         for n in 0..40_u8 {
-            output.append(&vec![n; 9000], &mut Crash::default()).unwrap();
-            assert_eq!(output.tail.hash(), Tail::read(&output.file, output.length).unwrap().hash());
+            output
+                .append(&vec![n; 9000], &mut Crash::default())
+                .unwrap();
+            assert_eq!(
+                output.tail.hash(),
+                Tail::read(&output.file, output.length).unwrap().hash()
+            );
         }
     }
 
@@ -180,7 +228,10 @@ mod tests {
             }
             let before = std::fs::read(&output.path).ok();
             let error = output.append(b"r1,x\n", &mut Crash::default()).unwrap_err();
-            assert!(matches!(&error, BacklogError::Fatal { what } if what.contains("another hand")), "{deed}: {error}");
+            assert!(
+                matches!(&error, BacklogError::Fatal { what } if what.contains("another hand")),
+                "{deed}: {error}"
+            );
             assert_eq!(std::fs::read(&output.path).ok(), before, "{deed}");
         }
     }

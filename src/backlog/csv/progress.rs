@@ -46,7 +46,14 @@ impl Default for Progress {
 impl Progress {
     /// A request to be created, with what was done for it before.
     pub(super) fn queued(history: History) -> Self {
-        Self { state: State::Queued, history, crashes: 0, waiting: None, remote_id: None, reserved: Micros::ZERO }
+        Self {
+            state: State::Queued,
+            history,
+            crashes: 0,
+            waiting: None,
+            remote_id: None,
+            reserved: Micros::ZERO,
+        }
     }
 
     /// The progress after a record, and what it adds to the run's counts.
@@ -54,7 +61,10 @@ impl Progress {
         let mut next = self.clone();
         let history = &mut next.history;
         if let Some(transition) = transition(record) {
-            next.state = self.state.after(transition).ok_or(Illegal { from: self.state, transition })?;
+            next.state = self.state.after(transition).ok_or(Illegal {
+                from: self.state,
+                transition,
+            })?;
         }
         let mut retries = 0;
         match record {
@@ -83,9 +93,15 @@ impl Progress {
                 history.spent = history.spent - *refund;
                 history.polls = history.polls.saturating_add(*polls);
             }
-            Record::Finish { outcome, refund, unknown_create } => {
+            Record::Finish {
+                outcome,
+                refund,
+                unknown_create,
+            } => {
                 history.spent = history.spent - *refund;
-                history.unknown_creates = history.unknown_creates.saturating_add(u32::from(*unknown_create));
+                history.unknown_creates = history
+                    .unknown_creates
+                    .saturating_add(u32::from(*unknown_create));
                 history.polls = outcome.polls;
             }
             Record::Release { polls } => history.polls = history.polls.saturating_add(*polls),
@@ -95,7 +111,8 @@ impl Progress {
         }
         let delta = Delta {
             creates: i64::from(next.history.creates) - i64::from(self.history.creates),
-            unknown_creates: i64::from(next.history.unknown_creates) - i64::from(self.history.unknown_creates),
+            unknown_creates: i64::from(next.history.unknown_creates)
+                - i64::from(self.history.unknown_creates),
             retries,
             spend: next.history.spent.0.saturating_sub(self.history.spent.0),
         };
@@ -128,12 +145,30 @@ pub(super) fn fingerprint(record: &Record) -> u64 {
     match record {
         Record::Begin { reserve, at } => (reserve, at).hash(&mut hasher),
         Record::Withdraw | Record::Unknown => {}
-        Record::Created(Waiting { remote_id, submitted_at, deadline }) => {
+        Record::Created(Waiting {
+            remote_id,
+            submitted_at,
+            deadline,
+        }) => {
             (remote_id, submitted_at, deadline).hash(&mut hasher);
         }
         Record::Retry { refund, polls } => (refund, polls).hash(&mut hasher),
-        Record::Finish { outcome, refund, unknown_create } => {
-            let Outcome { status, token, error, message, attempts, polls, finished_at, cost, .. } = &**outcome;
+        Record::Finish {
+            outcome,
+            refund,
+            unknown_create,
+        } => {
+            let Outcome {
+                status,
+                token,
+                error,
+                message,
+                attempts,
+                polls,
+                finished_at,
+                cost,
+                ..
+            } = &**outcome;
             token.as_ref().map(|t| t.expose_secret()).hash(&mut hasher);
             (status, error, message, attempts, polls).hash(&mut hasher);
             (finished_at, cost, refund, unknown_create).hash(&mut hasher);
@@ -150,12 +185,19 @@ mod tests {
     use super::*;
 
     fn begin() -> Record {
-        Record::Begin { reserve: Micros(1000), at: Timestamp::UNIX_EPOCH }
+        Record::Begin {
+            reserve: Micros(1000),
+            at: Timestamp::UNIX_EPOCH,
+        }
     }
 
     fn created() -> Record {
         let at = Timestamp::UNIX_EPOCH;
-        Record::Created(Waiting { remote_id: RemoteId::number("7").unwrap(), submitted_at: at, deadline: at })
+        Record::Created(Waiting {
+            remote_id: RemoteId::number("7").unwrap(),
+            submitted_at: at,
+            deadline: at,
+        })
     }
 
     fn run(records: &[Record]) -> (Progress, Delta) {
@@ -182,13 +224,19 @@ mod tests {
     #[test]
     fn an_unknown_create_stays_counted_and_paid() {
         let (progress, delta) = run(&[begin(), Record::Unknown, begin()]);
-        assert_eq!((delta.creates, delta.unknown_creates, delta.spend), (2, 1, 2000));
+        assert_eq!(
+            (delta.creates, delta.unknown_creates, delta.spend),
+            (2, 1, 2000)
+        );
         assert_eq!(progress.state, State::Submitting);
     }
 
     #[test]
     fn a_failed_solve_is_paid_back_and_tried_again() {
-        let retry = Record::Retry { refund: Micros(1000), polls: 4 };
+        let retry = Record::Retry {
+            refund: Micros(1000),
+            polls: 4,
+        };
         let (progress, delta) = run(&[begin(), created(), retry, begin(), created()]);
         assert_eq!(progress.history.failed_attempts, 1);
         assert_eq!(progress.history.polls, 4);
@@ -199,7 +247,10 @@ mod tests {
     #[test]
     fn only_crashes_in_a_row_count() {
         for end in [Record::Withdraw, Record::Unknown, created()] {
-            let crashed = Progress { crashes: 19, ..run(&[begin()]).0 };
+            let crashed = Progress {
+                crashes: 19,
+                ..run(&[begin()]).0
+            };
             assert_eq!(crashed.after(&end).unwrap().0.crashes, 0);
         }
     }
@@ -207,12 +258,25 @@ mod tests {
     #[test]
     fn what_the_state_machine_refuses_is_refused() {
         let illegal = run(&[begin()]).0.after(&begin()).unwrap_err();
-        assert_eq!(illegal, Illegal { from: State::Submitting, transition: Transition::Begin });
+        assert_eq!(
+            illegal,
+            Illegal {
+                from: State::Submitting,
+                transition: Transition::Begin
+            }
+        );
     }
 
     #[test]
     fn a_fingerprint_tells_records_apart() {
-        let all = [begin(), Record::Withdraw, Record::Unknown, created(), Record::Release { polls: 1 }, Record::Release { polls: 2 }];
+        let all = [
+            begin(),
+            Record::Withdraw,
+            Record::Unknown,
+            created(),
+            Record::Release { polls: 1 },
+            Record::Release { polls: 2 },
+        ];
         let prints: std::collections::HashSet<u64> = all.iter().map(fingerprint).collect();
         assert_eq!(prints.len(), all.len());
         assert_eq!(fingerprint(&created()), fingerprint(&created()));

@@ -106,7 +106,13 @@ pub(super) type Sniffed<R> = io::Chain<Cursor<Vec<u8>>, R>;
 impl<R: Read> Reader<R> {
     /// Reads records parted by `delimiter`.
     pub(super) fn new(source: R, delimiter: u8) -> Self {
-        Self { source: BufReader::with_capacity(1 << 16, source), delimiter, line: 1, offset: 0, after_cr: false }
+        Self {
+            source: BufReader::with_capacity(1 << 16, source),
+            delimiter,
+            line: 1,
+            offset: 0,
+            after_cr: false,
+        }
     }
 
     /// The delimiter.
@@ -210,7 +216,10 @@ impl<R: Read> Reader<R> {
 
 /// Looks at a source's first record: finds the delimiter (unless one is given) and skips a BOM.
 /// A header in which no delimiter stands is a file of one column.
-pub(super) fn sniff<R: Read>(mut source: R, delimiter: Option<u8>) -> Result<Reader<Sniffed<R>>, SniffFault> {
+pub(super) fn sniff<R: Read>(
+    mut source: R,
+    delimiter: Option<u8>,
+) -> Result<Reader<Sniffed<R>>, SniffFault> {
     let mut head = Vec::new();
     let mut chunk = [0; 4096];
     let mut counts = [0usize; DELIMITERS.len()];
@@ -251,8 +260,14 @@ pub(super) fn sniff<R: Read>(mut source: R, delimiter: Option<u8>) -> Result<Rea
         return Err(SniffFault::Empty);
     }
     let most = counts.iter().copied().max().unwrap_or_default();
-    let found = counts.iter().position(|c| *c == most).map_or(b',', |n| DELIMITERS[n]);
-    Ok(Reader::new(Cursor::new(head).chain(source), delimiter.unwrap_or(found)))
+    let found = counts
+        .iter()
+        .position(|c| *c == most)
+        .map_or(b',', |n| DELIMITERS[n]);
+    Ok(Reader::new(
+        Cursor::new(head).chain(source),
+        delimiter.unwrap_or(found),
+    ))
 }
 
 #[cfg(test)]
@@ -264,14 +279,20 @@ mod tests {
         let mut row = Row::default();
         let mut all = Vec::new();
         while reader.read(&mut row).unwrap() {
-            let cells = row.iter().map(|c| String::from_utf8_lossy(c).into_owned()).collect();
+            let cells = row
+                .iter()
+                .map(|c| String::from_utf8_lossy(c).into_owned())
+                .collect();
             all.push((row.line, cells, row.fault));
         }
         all
     }
 
     fn lines(text: &str) -> Vec<u64> {
-        read_all(text.as_bytes()).into_iter().map(|(line, ..)| line).collect()
+        read_all(text.as_bytes())
+            .into_iter()
+            .map(|(line, ..)| line)
+            .collect()
     }
 
     #[test]
@@ -285,30 +306,56 @@ mod tests {
 
     #[test]
     fn the_delimiter_is_found_in_the_header_outside_quotes() {
-        for (text, delimiter) in
-            [("a;b,c;d\n", b';'), ("a\tb\n1,2,3,4", b'\t'), ("\"a;;;\",b\n", b','), ("a\n", b','), ("\"a\n;;\",b", b',')]
-        {
-            assert_eq!(sniff(text.as_bytes(), None).unwrap().delimiter(), delimiter, "{text}");
+        for (text, delimiter) in [
+            ("a;b,c;d\n", b';'),
+            ("a\tb\n1,2,3,4", b'\t'),
+            ("\"a;;;\",b\n", b','),
+            ("a\n", b','),
+            ("\"a\n;;\",b", b','),
+        ] {
+            assert_eq!(
+                sniff(text.as_bytes(), None).unwrap().delimiter(),
+                delimiter,
+                "{text}"
+            );
         }
-        assert_eq!(sniff(&b"a;b;c,d"[..], Some(b',')).unwrap().delimiter(), b',');
+        assert_eq!(
+            sniff(&b"a;b;c,d"[..], Some(b',')).unwrap().delimiter(),
+            b','
+        );
     }
 
     #[test]
     fn what_a_source_may_turn_out_to_be() {
         assert!(matches!(sniff(&b""[..], None), Err(SniffFault::Empty)));
-        assert!(matches!(sniff(&b"\xef\xbb\xbf\r\n\n"[..], None), Err(SniffFault::Empty)));
-        assert!(matches!(sniff(&b"\xff\xfea\0"[..], None), Err(SniffFault::Utf16)));
+        assert!(matches!(
+            sniff(&b"\xef\xbb\xbf\r\n\n"[..], None),
+            Err(SniffFault::Empty)
+        ));
+        assert!(matches!(
+            sniff(&b"\xff\xfea\0"[..], None),
+            Err(SniffFault::Utf16)
+        ));
         assert_eq!(read_all(b"\xef\xbb\xbfid,x\n")[0].1, ["id", "x"]);
         let long = vec![b'a'; LONGEST_RECORD + 5000];
-        assert!(matches!(sniff(long.as_slice(), None), Err(SniffFault::TooLong)));
+        assert!(matches!(
+            sniff(long.as_slice(), None),
+            Err(SniffFault::TooLong)
+        ));
     }
 
     #[test]
     fn faults_of_quoting_are_told() {
-        assert_eq!(read_all(b"a,b\n\"x\"y,2\n3,4\n")[1].2, Some("there is text after a closing quote"));
+        assert_eq!(
+            read_all(b"a,b\n\"x\"y,2\n3,4\n")[1].2,
+            Some("there is text after a closing quote")
+        );
         let open = read_all(b"a,b\n1,\"x\n3,4\n");
         assert_eq!((open[1].0, open[1].2.is_some()), (2, true));
-        assert_eq!(read_all(b"a,b\nx\"y\",\"\"\n")[1], (2, vec!["x\"y\"".into(), String::new()], None));
+        assert_eq!(
+            read_all(b"a,b\nx\"y\",\"\"\n")[1],
+            (2, vec!["x\"y\"".into(), String::new()], None)
+        );
     }
 
     #[test]
@@ -317,7 +364,10 @@ mod tests {
         let mut reader = sniff(endless, None).unwrap();
         let mut row = Row::default();
         assert!(reader.read(&mut row).unwrap());
-        assert!(matches!(reader.read(&mut row), Err(ReadFault::TooLong { line: 2 })));
+        assert!(matches!(
+            reader.read(&mut row),
+            Err(ReadFault::TooLong { line: 2 })
+        ));
         assert!(row.bytes.capacity() < 8 * LONGEST_RECORD);
     }
 

@@ -40,7 +40,11 @@ pub(super) struct Tally {
 }
 
 impl CsvBacklog {
-    pub(super) fn record_batch(&mut self, batch: &[(Ticket, Record)], polls: u64) -> Result<(), BacklogError> {
+    pub(super) fn record_batch(
+        &mut self,
+        batch: &[(Ticket, Record)],
+        polls: u64,
+    ) -> Result<(), BacklogError> {
         let mut moved: HashMap<Ticket, Moved> = HashMap::new();
         let mut tally = self.tally();
         tally.counts.polls = polls;
@@ -50,7 +54,8 @@ impl CsvBacklog {
         if self.durable > self.checkpointed
             && let Sink::File(output) = &self.sink
         {
-            tx.checkpoint(&output.checkpoint(self.durable)).map_err(failed)?;
+            tx.checkpoint(&output.checkpoint(self.durable))
+                .map_err(failed)?;
         }
         for (ticket, record) in batch {
             let print = fingerprint(record);
@@ -58,7 +63,9 @@ impl CsvBacklog {
                 if self.departed.get(ticket) == Some(&print) {
                     continue;
                 }
-                return Err(BacklogError::Fatal { what: format!("a bug: ticket {} is not in hand", ticket.0) });
+                return Err(BacklogError::Fatal {
+                    what: format!("a bug: ticket {} is not in hand", ticket.0),
+                });
             };
             let (seq, progress, last) = match moved.get(ticket) {
                 Some(m) => (m.seq, &m.progress, Some(m.last)),
@@ -67,30 +74,55 @@ impl CsvBacklog {
             if last == Some(print) {
                 continue;
             }
-            let (next, delta) = progress.after(record).map_err(|illegal| BacklogError::Fatal {
-                what: format!(
-                    "a bug: {:?} of id {:?}, which is {}",
-                    illegal.transition,
-                    job.job.id.as_str(),
-                    illegal.from.as_str()
-                ),
-            })?;
+            let (next, delta) = progress
+                .after(record)
+                .map_err(|illegal| BacklogError::Fatal {
+                    what: format!(
+                        "a bug: {:?} of id {:?}, which is {}",
+                        illegal.transition,
+                        job.job.id.as_str(),
+                        illegal.from.as_str()
+                    ),
+                })?;
             count(&mut tally.counts, delta);
             has_begun |= matches!(record, Record::Begin { .. });
             if let (Record::Finish { .. }, Sink::Stream(stream)) = (record, &mut self.sink) {
                 // A stream is told first: what it did not get must not count as delivered.
                 if !self.streamed.contains(&(*ticket, print)) {
-                    write_stream(stream.as_mut(), &line(&job.row, record, self.layout.delimiter))?;
+                    write_stream(
+                        stream.as_mut(),
+                        &line(&job.row, record, self.layout.delimiter),
+                    )?;
                     self.streamed.insert((*ticket, print));
                 }
             }
-            let seq = write(&mut tx, &mut tally, job, seq, &next, record, self.api, self.layout.delimiter, &self.sink)
-                .map_err(failed)?;
+            let seq = write(
+                &mut tx,
+                &mut tally,
+                job,
+                seq,
+                &next,
+                record,
+                self.api,
+                self.layout.delimiter,
+                &self.sink,
+            )
+            .map_err(failed)?;
             let departs = matches!(record, Record::Finish { .. } | Record::Release { .. });
-            moved.insert(*ticket, Moved { seq, progress: next, last: print, departs });
+            moved.insert(
+                *ticket,
+                Moved {
+                    seq,
+                    progress: next,
+                    last: print,
+                    departs,
+                },
+            );
         }
-        tally.counts.elapsed_ms = elapsed_ms(self.started, (self.wall_clock)()).max(tally.counts.elapsed_ms);
-        let is_commit_due = !moved.is_empty() || self.durable > self.checkpointed || self.counts.polls != polls;
+        tally.counts.elapsed_ms =
+            elapsed_ms(self.started, (self.wall_clock)()).max(tally.counts.elapsed_ms);
+        let is_commit_due =
+            !moved.is_empty() || self.durable > self.checkpointed || self.counts.polls != polls;
         if is_commit_due {
             commit(tx, self.run, &tally.counts, &mut self.crash, failed)?;
             self.streamed.clear();
@@ -140,9 +172,18 @@ impl CsvBacklog {
 
     /// Appends what is committed and not in the output yet. After a failure, the next call goes on.
     pub(super) fn deliver(&mut self) -> Result<(), BacklogError> {
-        let Sink::File(output) = &mut self.sink else { return Ok(()) };
-        let Some(&(last, _)) = self.pending.back() else { return Ok(()) };
-        let bytes: Vec<u8> = self.pending.iter().flat_map(|(_, line)| line).copied().collect();
+        let Sink::File(output) = &mut self.sink else {
+            return Ok(());
+        };
+        let Some(&(last, _)) = self.pending.back() else {
+            return Ok(());
+        };
+        let bytes: Vec<u8> = self
+            .pending
+            .iter()
+            .flat_map(|(_, line)| line)
+            .copied()
+            .collect();
         output.append(&bytes, &mut self.crash)?;
         self.pending.clear();
         self.durable = last;
@@ -157,7 +198,10 @@ impl CsvBacklog {
         let delimiter = self.layout.delimiter;
         if let Sink::Stream(stream) = &mut self.sink {
             for reject in self.rejects.iter_mut().filter(|r| !r.is_streamed) {
-                write_stream(stream.as_mut(), &outcome_line(&reject.row, &reject.outcome, delimiter))?;
+                write_stream(
+                    stream.as_mut(),
+                    &outcome_line(&reject.row, &reject.outcome, delimiter),
+                )?;
                 reject.is_streamed = true;
             }
         }
@@ -167,12 +211,14 @@ impl CsvBacklog {
         if self.durable > self.checkpointed
             && let Sink::File(output) = &self.sink
         {
-            tx.checkpoint(&output.checkpoint(self.durable)).map_err(failed)?;
+            tx.checkpoint(&output.checkpoint(self.durable))
+                .map_err(failed)?;
         }
         for reject in &self.rejects {
             settle(&mut tx, &mut tally, reject, delimiter, &self.sink).map_err(failed)?;
         }
-        tally.counts.elapsed_ms = elapsed_ms(self.started, (self.wall_clock)()).max(tally.counts.elapsed_ms);
+        tally.counts.elapsed_ms =
+            elapsed_ms(self.started, (self.wall_clock)()).max(tally.counts.elapsed_ms);
         commit(tx, self.run, &tally.counts, &mut self.crash, failed)?;
         self.take_over(tally);
         self.told.extend(self.rejects.drain(..).map(|r| r.outcome));
@@ -182,13 +228,19 @@ impl CsvBacklog {
 
     /// Folds replacements in where that is due.
     fn fold_if_due(&mut self) -> Result<(), BacklogError> {
-        if self.replacements > 0 && self.pace.is_due() { self.fold() } else { Ok(()) }
+        if self.replacements > 0 && self.pace.is_due() {
+            self.fold()
+        } else {
+            Ok(())
+        }
     }
 
     /// Puts the lines that replace older ones in their places.
     pub(super) fn fold(&mut self) -> Result<(), BacklogError> {
         self.deliver()?;
-        let Sink::File(output) = &mut self.sink else { return Ok(()) };
+        let Sink::File(output) = &mut self.sink else {
+            return Ok(());
+        };
         let began = Instant::now();
         let place = (self.layout.id_column(), self.layout.delimiter);
         rewrite::fold(&self.journal, output, self.durable, place, &mut self.crash)?;
@@ -210,7 +262,14 @@ impl CsvBacklog {
         }
         if let (Some(places), Sink::File(output)) = (&mut self.places, &mut self.sink) {
             let place = (self.layout.id_column(), self.layout.delimiter);
-            order(&self.journal, output, places, self.durable, place, &mut self.crash)?;
+            order(
+                &self.journal,
+                output,
+                places,
+                self.durable,
+                place,
+                &mut self.crash,
+            )?;
         }
         let failed = |e| self.journal.error(e);
         let now = (self.wall_clock)();
@@ -218,10 +277,12 @@ impl CsvBacklog {
         counts.elapsed_ms = elapsed_ms(self.started, now).max(counts.elapsed_ms);
         let mut tx = self.journal.batch().map_err(failed)?;
         if let Sink::File(output) = &self.sink {
-            tx.checkpoint(&output.checkpoint(self.durable)).map_err(failed)?;
+            tx.checkpoint(&output.checkpoint(self.durable))
+                .map_err(failed)?;
         }
         let ended = rusqlite::params![self.run, now.as_millisecond(), why];
-        tx.execute("UPDATE run SET ended = ?2, stop = ?3 WHERE run = ?1", ended).map_err(failed)?;
+        tx.execute("UPDATE run SET ended = ?2, stop = ?3 WHERE run = ?1", ended)
+            .map_err(failed)?;
         commit(tx, self.run, &counts, &mut self.crash, failed)?;
         self.counts = counts;
         self.checkpointed = self.durable;
@@ -260,7 +321,10 @@ fn line(row: &[u8], record: &Record, delimiter: u8) -> Vec<u8> {
 }
 
 /// Writes what a record changes, and gives back the job's number in the journal.
-#[expect(clippy::too_many_arguments, reason = "borrows of disjoint fields, while the transaction borrows the journal")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "borrows of disjoint fields, while the transaction borrows the journal"
+)]
 fn write(
     tx: &mut Batch<'_>,
     tally: &mut Tally,
@@ -303,7 +367,14 @@ fn write(
     if let Some(outcome) = outcome {
         tx.settle(seq, outcome)?;
         tally.counts.settle(outcome.status);
-        send(tx, tally, &job.job, job.replaces, outcome_line(&job.row, outcome, delimiter), sink)?;
+        send(
+            tx,
+            tally,
+            &job.job,
+            job.replaces,
+            outcome_line(&job.row, outcome, delimiter),
+            sink,
+        )?;
     }
     Ok(Some(seq))
 }
@@ -316,13 +387,23 @@ pub(super) fn settle(
     delimiter: u8,
     sink: &Sink,
 ) -> rusqlite::Result<()> {
-    let progress = Progress { state: State::Settled, waiting: None, ..reject.progress.clone() };
+    let progress = Progress {
+        state: State::Settled,
+        waiting: None,
+        ..reject.progress.clone()
+    };
     match reject.seq {
         Some(seq) => {
             tx.step(seq, &progress)?;
             tx.settle(seq, &reject.outcome)?;
         }
-        None => tx.insert(new_seq(tally), &reject.job, &progress, None, Some(&reject.outcome))?,
+        None => tx.insert(
+            new_seq(tally),
+            &reject.job,
+            &progress,
+            None,
+            Some(&reject.outcome),
+        )?,
     }
     tally.counts.settle(reject.outcome.status);
     let line = outcome_line(&reject.row, &reject.outcome, delimiter);

@@ -33,7 +33,11 @@ enum Beyond {
 
 /// Judges what stands beyond the checkpoint.
 fn judge(beyond: &[u8], pending: &[u8]) -> Beyond {
-    let same = beyond.iter().zip(pending).take_while(|(a, b)| a == b).count();
+    let same = beyond
+        .iter()
+        .zip(pending)
+        .take_while(|(a, b)| a == b)
+        .count();
     if same == beyond.len() {
         return Beyond::Ours(same);
     }
@@ -52,16 +56,29 @@ fn judge(beyond: &[u8], pending: &[u8]) -> Beyond {
 /// # Errors
 ///
 /// [`OpenError::OutputChanged`] where the file is not what we left.
-pub(super) fn inspect(path: &Path, file: Option<&File>, at: &Checkpoint, pending: &[u8]) -> Result<u64, OpenError> {
-    let changed = |found: String| OpenError::OutputChanged { output: path.to_owned(), found };
+pub(super) fn inspect(
+    path: &Path,
+    file: Option<&File>,
+    at: &Checkpoint,
+    pending: &[u8],
+) -> Result<u64, OpenError> {
+    let changed = |found: String| OpenError::OutputChanged {
+        output: path.to_owned(),
+        found,
+    };
     let failed = |e: io::Error| OpenError::not_writable(path, e);
     let file = file.ok_or_else(|| changed("it is gone".to_owned()))?;
     let meta = file.metadata().map_err(failed)?;
     if identity(&meta) != at.file {
-        return Err(changed("another file stands in its place (copied back, or saved anew by an editor)".to_owned()));
+        return Err(changed(
+            "another file stands in its place (copied back, or saved anew by an editor)".to_owned(),
+        ));
     }
     if meta.len() < at.length {
-        return Err(changed(format!("it is shorter by {} bytes", at.length - meta.len())));
+        return Err(changed(format!(
+            "it is shorter by {} bytes",
+            at.length - meta.len()
+        )));
     }
     if Tail::read(file, at.length).map_err(failed)?.hash() != at.tail {
         return Err(changed("it was edited near its end".to_owned()));
@@ -76,9 +93,10 @@ pub(super) fn inspect(path: &Path, file: Option<&File>, at: &Checkpoint, pending
             let more = meta.len() - at.length - pending.len() as u64;
             Err(changed(format!("it was extended by {more} bytes")))
         }
-        Beyond::Edited => {
-            Err(changed(format!("{} bytes stand at its end that are not ours", meta.len() - at.length)))
-        }
+        Beyond::Edited => Err(changed(format!(
+            "{} bytes stand at its end that are not ours",
+            meta.len() - at.length
+        ))),
     }
 }
 
@@ -102,7 +120,12 @@ mod tests {
             (b"r1,x\nr2,y\n\0", Beyond::Extended(1)),
             (b"r1,x\nr2,y\nr3,z\n", Beyond::Extended(5)),
         ] {
-            assert_eq!(judge(beyond, pending), verdict, "{:?}", String::from_utf8_lossy(beyond));
+            assert_eq!(
+                judge(beyond, pending),
+                verdict,
+                "{:?}",
+                String::from_utf8_lossy(beyond)
+            );
         }
         assert_eq!(judge(b"x", b""), Beyond::Extended(1));
     }
@@ -120,11 +143,12 @@ mod tests {
             tail: Tail::read(&file, 10).unwrap().hash(),
             out_seq: 3,
         };
-        let found = |at: &Checkpoint| match inspect(&path, File::open(&path).ok().as_ref(), at, b"ab") {
-            Ok(length) => length.to_string(),
-            Err(OpenError::OutputChanged { found, .. }) => found,
-            Err(e) => panic!("{e}"),
-        };
+        let found =
+            |at: &Checkpoint| match inspect(&path, File::open(&path).ok().as_ref(), at, b"ab") {
+                Ok(length) => length.to_string(),
+                Err(OpenError::OutputChanged { found, .. }) => found,
+                Err(e) => panic!("{e}"),
+            };
         assert_eq!(found(&at), "10");
         file.write_all_at(b"a", 10).unwrap();
         assert_eq!(found(&at), "11");

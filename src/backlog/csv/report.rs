@@ -28,11 +28,25 @@ impl fmt::Display for RowProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: ", self.file, self.line)?;
         let why = self.problem.to_string();
-        let Some(column) = &self.column else { return f.write_str(&why) };
+        let Some(column) = &self.column else {
+            return f.write_str(&why);
+        };
         // A problem names the kind's column itself; the place in the file says it better.
-        let quoted = self.problem.column().map(|name| format!("`{name}`")).unwrap_or_default();
-        let bare = why.strip_prefix(&quoted).filter(|_| !quoted.is_empty()).unwrap_or(&why);
-        write!(f, "{}: {}", column.escape_debug(), bare.trim_start_matches([':', ' ']))
+        let quoted = self
+            .problem
+            .column()
+            .map(|name| format!("`{name}`"))
+            .unwrap_or_default();
+        let bare = why
+            .strip_prefix(&quoted)
+            .filter(|_| !quoted.is_empty())
+            .unwrap_or(&why);
+        write!(
+            f,
+            "{}: {}",
+            column.escape_debug(),
+            bare.trim_start_matches([':', ' '])
+        )
     }
 }
 
@@ -70,11 +84,19 @@ impl InputReport {
 
     pub(super) fn add(&mut self, line: u64, fault: Fault) {
         let is_authorization = fault.problem.is_authorization();
-        self.only_authorization = is_authorization && (self.problem_count == 0 || self.only_authorization);
+        self.only_authorization =
+            is_authorization && (self.problem_count == 0 || self.only_authorization);
         self.problem_count += 1;
         if self.problems.len() < MOST_PROBLEMS {
-            let Fault { column, problem, .. } = fault;
-            self.problems.push(RowProblem { file: self.file.clone(), line, column, problem });
+            let Fault {
+                column, problem, ..
+            } = fault;
+            self.problems.push(RowProblem {
+                file: self.file.clone(),
+                line,
+                column,
+                problem,
+            });
         }
     }
 
@@ -96,7 +118,10 @@ impl fmt::Display for InputReport {
             }
             problem.fmt(f)?;
         }
-        match self.problem_count.saturating_sub(self.problems.len() as u64) {
+        match self
+            .problem_count
+            .saturating_sub(self.problems.len() as u64)
+        {
             0 => Ok(()),
             more => write!(f, "\n{}: and {more} problems more", self.file),
         }
@@ -109,27 +134,60 @@ mod tests {
     use crate::job::SiteError;
 
     fn problem(column: &str, problem: Problem) -> String {
-        RowProblem { file: "r.csv".into(), line: 17, column: Some(column.into()), problem }.to_string()
+        RowProblem {
+            file: "r.csv".into(),
+            line: 17,
+            column: Some(column.into()),
+            problem,
+        }
+        .to_string()
     }
 
     #[test]
     fn a_problem_is_told_with_its_place() {
         let source = SiteError::BadUrl("it has no host");
         assert_eq!(
-            problem("url", Problem::Site { column: "website_url".into(), source }),
+            problem(
+                "url",
+                Problem::Site {
+                    column: "website_url".into(),
+                    source
+                }
+            ),
             "r.csv:17: url: bad URL: it has no host"
         );
         assert_eq!(
-            problem("website_key", Problem::Missing { column: "website_key".into(), kind: "hcaptcha".into() }),
+            problem(
+                "website_key",
+                Problem::Missing {
+                    column: "website_key".into(),
+                    kind: "hcaptcha".into()
+                }
+            ),
             "r.csv:17: website_key: is empty; hcaptcha needs it"
         );
-        assert_eq!(problem("note", Problem::Malformed("is not UTF-8".into())), "r.csv:17: note: is not UTF-8");
-        assert!(problem("id", Problem::DuplicateId { id: "x".into(), first_line: 3 }).contains("id: id `x` stands already in line 3"));
+        assert_eq!(
+            problem("note", Problem::Malformed("is not UTF-8".into())),
+            "r.csv:17: note: is not UTF-8"
+        );
+        assert!(
+            problem(
+                "id",
+                Problem::DuplicateId {
+                    id: "x".into(),
+                    first_line: 3
+                }
+            )
+            .contains("id: id `x` stands already in line 3")
+        );
     }
 
     #[test]
     fn the_report_is_bounded_and_counts_on() {
-        let mut report = InputReport { file: "r.csv".into(), ..InputReport::default() };
+        let mut report = InputReport {
+            file: "r.csv".into(),
+            ..InputReport::default()
+        };
         for line in 0..60 {
             report.add(line, Fault::new(None, Problem::NoKind));
         }
@@ -140,7 +198,15 @@ mod tests {
     #[test]
     fn one_malformed_row_makes_it_no_matter_of_authorization() {
         let source = || SiteError::NotListed { host: "h".into() };
-        let unlisted = || Fault::new(None, Problem::Site { column: "u".into(), source: source() });
+        let unlisted = || {
+            Fault::new(
+                None,
+                Problem::Site {
+                    column: "u".into(),
+                    source: source(),
+                },
+            )
+        };
         let mut report = InputReport::default();
         report.add(1, unlisted());
         report.add(2, unlisted());

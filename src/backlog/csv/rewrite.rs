@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::backlog::BacklogError;
 
+use super::OpenError;
 use super::crash::Crash;
 use super::header::text;
 use super::journal::{Checkpoint, Journal, beside, int};
@@ -29,7 +30,6 @@ use super::lock;
 use super::output::{OutputFile, Tail, create_new, identity, sync_folder};
 use super::reader::{ReadFault, Reader, Row};
 use super::recover::inspect;
-use super::OpenError;
 
 /// The file that is about to become the output.
 pub(super) fn rewrite_path(output: &Path) -> PathBuf {
@@ -53,7 +53,9 @@ impl Pace {
     /// Whether a rewrite may begin now. A pause that is as good as over is waited for, so that an outcome is
     /// seen soon also where nothing follows it.
     pub(super) fn is_due(&self) -> bool {
-        let Some(not_before) = self.not_before else { return true };
+        let Some(not_before) = self.not_before else {
+            return true;
+        };
         let left = not_before.saturating_duration_since(Instant::now());
         if left > LEAST_PAUSE {
             return false;
@@ -81,7 +83,10 @@ pub(super) fn replace(
 ) -> Result<(), BacklogError> {
     output.check_untouched()?;
     let path = rewrite_path(&output.path);
-    let failed = |source| BacklogError::Retryable { what: format!("{}: cannot be written", path.display()), source };
+    let failed = |source| BacklogError::Retryable {
+        what: format!("{}: cannot be written", path.display()),
+        source,
+    };
     remove_stray(&path).map_err(failed)?;
     let file = create_new(&path).map_err(failed)?;
     let written = write(file, output, fill, failed);
@@ -94,19 +99,28 @@ pub(super) fn replace(
     };
     crash.at("after-rewrite-file")?;
     let identity = identity(&file.metadata().map_err(failed)?);
-    let intent = Checkpoint { length: copied.length, file: identity, tail: copied.tail.hash(), out_seq };
+    let intent = Checkpoint {
+        length: copied.length,
+        file: identity,
+        tail: copied.tail.hash(),
+        out_seq,
+    };
     set_intent(journal, &intent, folds).map_err(|e| journal.error(e))?;
     crash.at("after-intent")?;
     if let Err(e) = std::fs::rename(&path, &output.path).and_then(|()| sync_folder(&output.path)) {
         // Which of both the folder holds is for the next start to find out.
-        return Err(BacklogError::Fatal { what: format!("{}: cannot be replaced: {e}", output.path.display()) });
+        return Err(BacklogError::Fatal {
+            what: format!("{}: cannot be replaced: {e}", output.path.display()),
+        });
     }
     crash.at("after-rename")?;
     let path = std::mem::take(&mut output.path);
     *output = OutputFile::adopt(file, path, identity, copied.length, copied.tail);
     finish(journal, &intent, folds).map_err(|e| match journal.error(e) {
         // The checkpoint is the old file's still: only a new start may go on.
-        BacklogError::Retryable { what, source } => BacklogError::Fatal { what: format!("{what}: {source}") },
+        BacklogError::Retryable { what, source } => BacklogError::Fatal {
+            what: format!("{what}: {source}"),
+        },
         other => other,
     })
 }
@@ -119,8 +133,12 @@ fn write(
 ) -> Result<(File, Written), BacklogError> {
     // Whom the user let in stays let in as far as the owner goes; tokens are for nobody else.
     let mode = output.file.metadata().map_err(&failed)?.mode() & 0o700 | 0o600;
-    file.set_permissions(Permissions::from_mode(mode)).map_err(&failed)?;
-    let mut copy = Copy { to: BufWriter::with_capacity(1 << 16, file), written: Written::default() };
+    file.set_permissions(Permissions::from_mode(mode))
+        .map_err(&failed)?;
+    let mut copy = Copy {
+        to: BufWriter::with_capacity(1 << 16, file),
+        written: Written::default(),
+    };
     fill(&output.file, output.length, &mut copy)?;
     let Copy { to, written } = copy;
     let file = to.into_inner().map_err(|e| failed(e.into_error()))?;
@@ -158,7 +176,9 @@ impl Copy {
         use std::os::unix::fs::FileExt;
         let mut buffer = [0; 1 << 14];
         while start < end {
-            let want = usize::try_from(end - start).unwrap_or(usize::MAX).min(buffer.len());
+            let want = usize::try_from(end - start)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
             old.read_exact_at(&mut buffer[..want], start)?;
             self.push(&buffer[..want])?;
             start += want as u64;
@@ -178,10 +198,13 @@ pub(super) fn lines(old: &File, length: u64, delimiter: u8) -> io::Result<Reader
 /// A fault in reading our own output back.
 pub(super) fn unreadable(output: &Path, fault: ReadFault) -> BacklogError {
     match fault {
-        ReadFault::Io(source) => BacklogError::Retryable { what: format!("{}: cannot be read", output.display()), source },
-        ReadFault::TooLong { line } => {
-            BacklogError::Fatal { what: format!("{}:{line}: a line of more than 1 MiB", output.display()) }
-        }
+        ReadFault::Io(source) => BacklogError::Retryable {
+            what: format!("{}: cannot be read", output.display()),
+            source,
+        },
+        ReadFault::TooLong { line } => BacklogError::Fatal {
+            what: format!("{}:{line}: a line of more than 1 MiB", output.display()),
+        },
     }
 }
 
@@ -194,46 +217,72 @@ pub(super) fn fold(
     crash: &mut Crash,
 ) -> Result<(), BacklogError> {
     let failed = |e| journal.error(e);
-    let folds: Option<i64> = journal.db.query_row("SELECT max(n) FROM replacement", [], |row| row.get(0)).map_err(failed)?;
+    let folds: Option<i64> = journal
+        .db
+        .query_row("SELECT max(n) FROM replacement", [], |row| row.get(0))
+        .map_err(failed)?;
     let Some(folds) = folds else { return Ok(()) };
     let path = output.path.clone();
-    replace(journal, output, out_seq, folds, crash, |old, length, copy| {
-        let io_failed = |source| BacklogError::Retryable { what: format!("{}: cannot be rewritten", path.display()), source };
-        let mut select = journal.db.prepare("SELECT n, line FROM replacement WHERE id = ?1").map_err(failed)?;
-        let mut reader = lines(old, length, delimiter).map_err(io_failed)?;
-        let mut row = Row::default();
-        let mut folded = std::collections::HashSet::new();
-        let mut copied = 0;
-        let mut is_header = true;
-        while reader.read(&mut row).map_err(|fault| unreadable(&path, fault))? {
-            if std::mem::take(&mut is_header) {
-                continue;
+    replace(
+        journal,
+        output,
+        out_seq,
+        folds,
+        crash,
+        |old, length, copy| {
+            let io_failed = |source| BacklogError::Retryable {
+                what: format!("{}: cannot be rewritten", path.display()),
+                source,
+            };
+            let mut select = journal
+                .db
+                .prepare("SELECT n, line FROM replacement WHERE id = ?1")
+                .map_err(failed)?;
+            let mut reader = lines(old, length, delimiter).map_err(io_failed)?;
+            let mut row = Row::default();
+            let mut folded = std::collections::HashSet::new();
+            let mut copied = 0;
+            let mut is_header = true;
+            while reader
+                .read(&mut row)
+                .map_err(|fault| unreadable(&path, fault))?
+            {
+                if std::mem::take(&mut is_header) {
+                    continue;
+                }
+                let Some(id) = row.get(id_column).and_then(text) else {
+                    continue;
+                };
+                let found: Option<(i64, Vec<u8>)> = select
+                    .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .optional()
+                    .map_err(failed)?;
+                if let Some((n, line)) = found {
+                    copy.copy(old, copied, row.span.0).map_err(io_failed)?;
+                    // Of two lines of one id, which only another hand can have made, one becomes the new one.
+                    if folded.insert(n) {
+                        copy.push(&line).map_err(io_failed)?;
+                    }
+                    copied = row.span.1;
+                }
             }
-            let Some(id) = row.get(id_column).and_then(text) else { continue };
-            let found: Option<(i64, Vec<u8>)> =
-                select.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(failed)?;
-            if let Some((n, line)) = found {
-                copy.copy(old, copied, row.span.0).map_err(io_failed)?;
-                // Of two lines of one id, which only another hand can have made, one becomes the new one.
-                if folded.insert(n) {
+            copy.copy(old, copied, length).map_err(io_failed)?;
+            // An older line that another hand has taken out does not take the outcome with it.
+            let mut all = journal
+                .db
+                .prepare("SELECT n, line FROM replacement ORDER BY n")
+                .map_err(failed)?;
+            let mut rows = all.query([]).map_err(failed)?;
+            while let Some(row) = rows.next().map_err(failed)? {
+                let n: i64 = row.get(0).map_err(failed)?;
+                if !folded.contains(&n) {
+                    let line: Vec<u8> = row.get(1).map_err(failed)?;
                     copy.push(&line).map_err(io_failed)?;
                 }
-                copied = row.span.1;
             }
-        }
-        copy.copy(old, copied, length).map_err(io_failed)?;
-        // An older line that another hand has taken out does not take the outcome with it.
-        let mut all = journal.db.prepare("SELECT n, line FROM replacement ORDER BY n").map_err(failed)?;
-        let mut rows = all.query([]).map_err(failed)?;
-        while let Some(row) = rows.next().map_err(failed)? {
-            let n: i64 = row.get(0).map_err(failed)?;
-            if !folded.contains(&n) {
-                let line: Vec<u8> = row.get(1).map_err(failed)?;
-                copy.push(&line).map_err(io_failed)?;
-            }
-        }
-        Ok(())
-    })
+            Ok(())
+        },
+    )
 }
 
 fn set_intent(journal: &Journal, intent: &Checkpoint, folds: i64) -> rusqlite::Result<()> {
@@ -270,7 +319,11 @@ fn remove_stray(path: &Path) -> io::Result<()> {
 
 /// Ends a rewrite that a kill has cut off. `file` is the output, open and locked; where another takes its
 /// place, that one is given back, open and locked.
-pub(super) fn recover(journal: &Journal, output: &Path, file: Option<File>) -> Result<Option<File>, OpenError> {
+pub(super) fn recover(
+    journal: &Journal,
+    output: &Path,
+    file: Option<File>,
+) -> Result<Option<File>, OpenError> {
     let failed = |e| OpenError::Recovery(journal.error(e));
     let io_failed = |e| OpenError::not_writable(output, e);
     let path = rewrite_path(output);
@@ -278,7 +331,10 @@ pub(super) fn recover(journal: &Journal, output: &Path, file: Option<File>) -> R
         remove_stray(&path).map_err(io_failed)?;
         return Ok(file);
     };
-    let folds: i64 = journal.db.query_row("SELECT folds FROM rewrite", [], |row| row.get(0)).map_err(failed)?;
+    let folds: i64 = journal
+        .db
+        .query_row("SELECT folds FROM rewrite", [], |row| row.get(0))
+        .map_err(failed)?;
     if let Some(file) = &file
         && identity(&file.metadata().map_err(io_failed)?) == intent.file
     {
@@ -289,18 +345,28 @@ pub(super) fn recover(journal: &Journal, output: &Path, file: Option<File>) -> R
         && let Some(at) = journal.checkpoint("checkpoint").map_err(failed)?
     {
         // Only a file that is ours is replaced.
-        let pending: Vec<u8> = journal.outbox().map_err(failed)?.into_iter().flat_map(|(_, line)| line).collect();
+        let pending: Vec<u8> = journal
+            .outbox()
+            .map_err(failed)?
+            .into_iter()
+            .flat_map(|(_, line)| line)
+            .collect();
         inspect(output, file.as_ref(), &at, &pending)?;
         let is_whole = new.metadata().map_err(io_failed)?.len() == intent.length
             && Tail::read(&new, intent.length).map_err(io_failed)?.hash() == intent.tail;
         // It was synced before the intent was: else another hand was there.
         if is_whole && lock::acquire(&new, Duration::ZERO).map_err(io_failed)? {
-            std::fs::rename(&path, output).and_then(|()| sync_folder(output)).map_err(io_failed)?;
+            std::fs::rename(&path, output)
+                .and_then(|()| sync_folder(output))
+                .map_err(io_failed)?;
             finish(journal, &intent, folds).map_err(failed)?;
             return Ok(Some(new));
         }
     }
-    journal.db.execute("DELETE FROM rewrite", []).map_err(failed)?;
+    journal
+        .db
+        .execute("DELETE FROM rewrite", [])
+        .map_err(failed)?;
     remove_stray(&path).map_err(io_failed)?;
     Ok(file)
 }

@@ -56,20 +56,33 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn with_capacity(rows: usize) -> Self {
-        Self { entries: Vec::with_capacity(rows) }
+        Self {
+            entries: Vec::with_capacity(rows),
+        }
     }
 
     /// Adds a row. [`sort`](Self::sort) must follow before anything is looked up.
-    pub(super) fn push(&mut self, key: Key, fields: Option<FieldsHash>, seq: u32, standing: Standing) {
+    pub(super) fn push(
+        &mut self,
+        key: Key,
+        fields: Option<FieldsHash>,
+        seq: u32,
+        standing: Standing,
+    ) {
         let (hash, tag) = match key {
             Key::Own(hash) => (hash, fields.map_or(0, fields_tag)),
             Key::Generated(hash, occurrence) => (hash, occurrence.min(TAG)),
         };
-        self.entries.push(Entry { hash, seq, bits: tag | (standing as u32) << STANDING_SHIFT });
+        self.entries.push(Entry {
+            hash,
+            seq,
+            bits: tag | (standing as u32) << STANDING_SHIFT,
+        });
     }
 
     pub(super) fn sort(&mut self) {
-        self.entries.sort_unstable_by_key(|e| (e.hash, e.bits & TAG));
+        self.entries
+            .sort_unstable_by_key(|e| (e.hash, e.bits & TAG));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -85,7 +98,9 @@ impl Known {
     /// The entry of a generated id.
     pub(super) fn generated(&self, hash: u64, occurrence: u32) -> Option<usize> {
         let wanted = (hash, occurrence.min(TAG));
-        self.entries.binary_search_by_key(&wanted, |e| (e.hash, e.bits & TAG)).ok()
+        self.entries
+            .binary_search_by_key(&wanted, |e| (e.hash, e.bits & TAG))
+            .ok()
     }
 
     /// Whether an entry was begun with these fields; `None` where that is not known.
@@ -113,7 +128,8 @@ impl Known {
     /// A row was settled before anything was claimed.
     pub(super) fn set_failed(&mut self, seq: u32) {
         for entry in self.entries.iter_mut().filter(|e| e.seq == seq) {
-            entry.bits = entry.bits & !(3 << STANDING_SHIFT) | (Standing::Failed as u32) << STANDING_SHIFT;
+            entry.bits =
+                entry.bits & !(3 << STANDING_SHIFT) | (Standing::Failed as u32) << STANDING_SHIFT;
         }
     }
 
@@ -137,12 +153,17 @@ impl Known {
 
     /// What stands for the entries that are in the input, by standing.
     pub(super) fn present(&self) -> impl Iterator<Item = (u32, Standing)> {
-        (0..self.len()).filter(|n| self.entries[*n].bits & PRESENT != 0).map(|n| (self.seq(n), self.standing(n)))
+        (0..self.len())
+            .filter(|n| self.entries[*n].bits & PRESENT != 0)
+            .map(|n| (self.seq(n), self.standing(n)))
     }
 
     /// How many entries are not in the input.
     pub(super) fn absent(&self) -> usize {
-        self.entries.iter().filter(|e| e.bits & PRESENT == 0).count()
+        self.entries
+            .iter()
+            .filter(|e| e.bits & PRESENT == 0)
+            .count()
     }
 
     /// Ends a pass in which entries were met by [`count`](Self::count): those are in the input.
@@ -282,7 +303,11 @@ impl Repeats {
         hashes.sort_unstable();
         hashes.dedup();
         let first = vec![(0, 0); hashes.len()];
-        Self { hashes, first, colliding: Vec::new() }
+        Self {
+            hashes,
+            first,
+            colliding: Vec::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -309,7 +334,11 @@ impl Repeats {
         match self.first[n] {
             (_, 0) => None,
             (c, line) if c == check => Some(line),
-            _ => self.colliding.iter().find(|(h, c, _)| *h == hash && *c == check).map(|(.., line)| *line),
+            _ => self
+                .colliding
+                .iter()
+                .find(|(h, c, _)| *h == hash && *c == check)
+                .map(|(.., line)| *line),
         }
     }
 }
@@ -334,7 +363,10 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn new(known: Known) -> Self {
-        Self { known, ..Self::default() }
+        Self {
+            known,
+            ..Self::default()
+        }
     }
 
     /// First pass: a row with an id of its own that is known, at this entry.
@@ -371,7 +403,13 @@ impl Seen {
         self.is_checked = true;
         if own_ids {
             let mut twice = std::mem::take(&mut self.again);
-            twice.extend(self.fresh.hashes.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]));
+            twice.extend(
+                self.fresh
+                    .hashes
+                    .windows(2)
+                    .filter(|w| w[0] == w[1])
+                    .map(|w| w[0]),
+            );
             self.repeats = Repeats::new(twice);
             self.known.end_pass();
             return;
@@ -487,9 +525,19 @@ mod tests {
         }
         seen.end_first_pass(false);
         seen.end_check();
-        assert_eq!(seen.known.present().map(|(seq, _)| seq).collect::<Vec<_>>(), [1]);
-        assert_eq!([seen.take_generated(9), seen.take_generated(9)], [Some(1), Some(2)]);
-        assert_eq!(seen.take_generated(9), None, "a third was not there when the file was checked");
+        assert_eq!(
+            seen.known.present().map(|(seq, _)| seq).collect::<Vec<_>>(),
+            [1]
+        );
+        assert_eq!(
+            [seen.take_generated(9), seen.take_generated(9)],
+            [Some(1), Some(2)]
+        );
+        assert_eq!(
+            seen.take_generated(9),
+            None,
+            "a third was not there when the file was checked"
+        );
     }
 
     proptest::proptest! {

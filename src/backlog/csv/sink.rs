@@ -58,12 +58,15 @@ impl Place {
             CsvSink::Stream(stream) => Ok(Self::Stream(stream)),
             CsvSink::File(path) if is_stream(&path) => {
                 let opened = OpenOptions::new().write(true).open(&path);
-                Ok(Self::Stream(Box::new(opened.map_err(|e| OpenError::not_writable(&path, e))?)))
+                Ok(Self::Stream(Box::new(
+                    opened.map_err(|e| OpenError::not_writable(&path, e))?,
+                )))
             }
             CsvSink::File(path) => match real_path(&path, 16) {
-                Ok(real) if real.is_dir() => {
-                    Err(OpenError::not_writable(&path, io::Error::from(io::ErrorKind::IsADirectory)))
-                }
+                Ok(real) if real.is_dir() => Err(OpenError::not_writable(
+                    &path,
+                    io::Error::from(io::ErrorKind::IsADirectory),
+                )),
                 Ok(real) => Ok(Self::File(real)),
                 Err(e) => Err(OpenError::not_writable(&path, e)),
             },
@@ -77,7 +80,10 @@ fn real_path(path: &Path, links: u32) -> io::Result<PathBuf> {
         Err(e) if e.kind() == io::ErrorKind::NotFound && links > 0 => {}
         result => return result,
     }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     match std::fs::read_link(path) {
         Ok(target) => real_path(&folder.join(target), links - 1),
         Err(_) => {
@@ -95,11 +101,16 @@ pub(super) enum Sink {
 
 /// Writes to a stream and flushes. A stream that failed stays failed: what of the line went out is not
 /// known, and a rest would only be garbage in it.
-pub(super) fn write_stream(stream: &mut (dyn Write + Send), bytes: &[u8]) -> Result<(), BacklogError> {
+pub(super) fn write_stream(
+    stream: &mut (dyn Write + Send),
+    bytes: &[u8],
+) -> Result<(), BacklogError> {
     stream
         .write_all(bytes)
         .and_then(|()| stream.flush())
-        .map_err(|e| BacklogError::Fatal { what: format!("the output stream cannot be written: {e}") })
+        .map_err(|e| BacklogError::Fatal {
+            what: format!("the output stream cannot be written: {e}"),
+        })
 }
 
 #[cfg(test)]
@@ -110,11 +121,20 @@ mod tests {
     fn a_path_is_followed_to_where_the_file_will_be() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        assert_eq!(real_path(&root.join("new.csv"), 4).unwrap(), root.join("new.csv"));
+        assert_eq!(
+            real_path(&root.join("new.csv"), 4).unwrap(),
+            root.join("new.csv")
+        );
         std::os::unix::fs::symlink("target.csv", root.join("link.csv")).unwrap();
-        assert_eq!(real_path(&root.join("link.csv"), 4).unwrap(), root.join("target.csv"));
+        assert_eq!(
+            real_path(&root.join("link.csv"), 4).unwrap(),
+            root.join("target.csv")
+        );
         std::fs::write(root.join("target.csv"), "").unwrap();
-        assert_eq!(real_path(&root.join("link.csv"), 4).unwrap(), root.join("target.csv"));
+        assert_eq!(
+            real_path(&root.join("link.csv"), 4).unwrap(),
+            root.join("target.csv")
+        );
         std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
         assert!(real_path(&root.join("loop"), 4).is_err());
         assert!(real_path(&root.join("none/x.csv"), 4).is_err());
@@ -123,12 +143,24 @@ mod tests {
     #[test]
     fn the_journal_stands_beside_the_output_or_the_input() {
         let file = || CsvInput::File("in.csv".into());
-        let stream = || CsvInput::Stream { name: "stdin".into(), source: Box::new(io::empty()) };
+        let stream = || CsvInput::Stream {
+            name: "stdin".into(),
+            source: Box::new(io::empty()),
+        };
         let out = CsvSink::File("out.csv".into());
         let stdout = || CsvSink::Stream(Box::new(io::sink()));
-        assert_eq!(default_journal(&stream(), &out), Some("out.csv.journal".into()));
-        assert_eq!(default_journal(&file(), &stdout()), Some("in.csv.journal".into()));
-        assert_eq!(default_journal(&file(), &CsvSink::File("/dev/stdout".into())), Some("in.csv.journal".into()));
+        assert_eq!(
+            default_journal(&stream(), &out),
+            Some("out.csv.journal".into())
+        );
+        assert_eq!(
+            default_journal(&file(), &stdout()),
+            Some("in.csv.journal".into())
+        );
+        assert_eq!(
+            default_journal(&file(), &CsvSink::File("/dev/stdout".into())),
+            Some("in.csv.journal".into())
+        );
         assert_eq!(default_journal(&stream(), &stdout()), None);
     }
 }

@@ -139,9 +139,15 @@ impl JournalStatus {
 fn find(path: &Path) -> PathBuf {
     use std::io::Read;
     let mut head = [0; 16];
-    let is_database =
-        std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head.starts_with(b"SQLite format 3");
-    if is_database { path.to_owned() } else { beside(path, ".journal") }
+    let is_database = std::fs::File::open(path)
+        .and_then(|mut file| file.read_exact(&mut head))
+        .is_ok()
+        && head.starts_with(b"SQLite format 3");
+    if is_database {
+        path.to_owned()
+    } else {
+        beside(path, ".journal")
+    }
 }
 
 /// What an open journal says.
@@ -154,15 +160,23 @@ pub(super) fn of(db: &Connection, running: bool) -> rusqlite::Result<JournalStat
 }
 
 fn read(db: &Connection, running: bool) -> rusqlite::Result<JournalStatus> {
-    let mut status = JournalStatus { running, ..JournalStatus::default() };
+    let mut status = JournalStatus {
+        running,
+        ..JournalStatus::default()
+    };
     let text = |key: &str| {
         let select = "SELECT value FROM meta WHERE key = ?1";
-        db.query_row(select, [key], |row| row.get::<_, Option<String>>(0)).optional().map(|v| v.flatten().unwrap_or_default())
+        db.query_row(select, [key], |row| row.get::<_, Option<String>>(0))
+            .optional()
+            .map(|v| v.flatten().unwrap_or_default())
     };
     status.input = text("input")?;
     status.output = text("output")?;
     let select = "SELECT value FROM meta WHERE key = 'simulated'";
-    status.simulated = db.query_row(select, [], |row| row.get(0)).optional()?.unwrap_or_default();
+    status.simulated = db
+        .query_row(select, [], |row| row.get(0))
+        .optional()?
+        .unwrap_or_default();
 
     let mut journaled = 0;
     let mut jobs = db.prepare("SELECT state, status, error, count(*) FROM job GROUP BY 1, 2, 3")?;
@@ -178,7 +192,9 @@ fn read(db: &Connection, running: bool) -> rusqlite::Result<JournalStatus> {
             ("waiting", _) => status.pending.waiting += count,
             _ => status.pending.queued += count,
         }
-        if let (Some(error), "settled") = (row.get::<_, Option<String>>(2)?, row.get_ref(0)?.as_str()?) {
+        if let (Some(error), "settled") =
+            (row.get::<_, Option<String>>(2)?, row.get_ref(0)?.as_str()?)
+        {
             *status.errors.entry(error).or_default() += count;
         }
     }
@@ -186,7 +202,9 @@ fn read(db: &Connection, running: bool) -> rusqlite::Result<JournalStatus> {
         "SELECT coalesce(base_url, ''), count(*) FROM job LEFT JOIN api USING (api) WHERE state = 'waiting' GROUP BY 1",
     )?;
     status.waiting_at = waiting
-        .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?
+        .query_map([], |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+        })?
         .collect::<rusqlite::Result<_>>()?;
 
     let sums = "SELECT coalesce(sum(creates), 0), coalesce(sum(unknown_creates), 0), coalesce(sum(polls), 0), \

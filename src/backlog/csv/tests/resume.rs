@@ -1,0 +1,380 @@
+//! What a killed run leaves, and what the next one makes of it.
+
+use super::*;
+
+#[test]
+fn a_recorded_job_is_adopted_and_never_created_again() {
+    let bench = Bench::of(&["a", "b"]);
+    let (mut backlog, _) = bench.open();
+    let jobs = claim_all(&mut backlog);
+    record_one(&mut backlog, jobs[0].ticket, begin());
+    record_one(&mut backlog, jobs[0].ticket, created(77));
+    record_one(&mut backlog, jobs[0].ticket, Record::Release { polls: 5 });
+    drop(backlog);
+    assert_eq!(
+        bench.status().pending,
+        Pending {
+            queued: 1,
+            submitting: 0,
+            waiting: 1
+        }
+    );
+    let (mut backlog, opened) = bench.open();
+    assert_eq!((opened.adopted, opened.to_go, opened.done), (1, Some(1), 0));
+    let first = claim(&mut backlog, 1);
+    let job = &first.jobs[0];
+    assert!(
+        matches!(&job.resume, Resume::Waiting(w) if w.remote_id.to_json() == "77"),
+        "{job:?}"
+    );
+    assert_eq!(
+        (job.history.creates, job.history.polls, job.history.spent),
+        (1, 5, Micros(1000))
+    );
+    assert!(!first.exhausted);
+    let rest = claim_all(&mut backlog);
+    assert_eq!(rest.len(), 1);
+    assert_eq!(rest[0].request.id().as_str(), "b");
+    record_one(&mut backlog, job.ticket, finish(Status::Solved));
+    assert_eq!(bench.ids(), ["a"]);
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_stretch_a_deadline() {
+    let bench = Bench::of(&["a"]);
+    let (mut backlog, _) = bench.open();
+    let job = claim_all(&mut backlog).remove(0);
+    record_one(&mut backlog, job.ticket, begin());
+    record_one(&mut backlog, job.ticket, created(1));
+    drop(backlog);
+    for (clock, left) in [(1_699_999_000_000, 180), (1_700_000_100_000, 80)] {
+        let wall_clock: fn() -> Timestamp = if left == 180 {
+            || Timestamp::from_millisecond(1_699_999_000_000).unwrap()
+        } else {
+            || Timestamp::from_millisecond(1_700_000_100_000).unwrap()
+        };
+        let (mut backlog, _) = bench.open_with(|s| s.wall_clock = wall_clock);
+        let job = claim_all(&mut backlog).remove(0);
+        let Resume::Waiting(waiting) = job.resume else {
+            panic!()
+        };
+        assert_eq!(waiting.deadline.as_millisecond() - clock, left * 1000);
+    }
+}
+
+#[test]
+fn jobs_of_another_api_or_account_are_listed_and_left() {
+    let bench = Bench::of(&["a"]);
+    let (mut backlog, _) = bench.open();
+    let job = claim_all(&mut backlog).remove(0);
+    record_one(&mut backlog, job.ticket, begin());
+    record_one(&mut backlog, job.ticket, created(1));
+    drop(backlog);
+    for other in [
+        identity("https://other.example.net", "token-1"),
+        identity("https://api.example.net", "token-2"),
+    ] {
+        let (mut backlog, opened) = bench.open_with(|s| s.identity = other);
+        assert_eq!(
+            opened.elsewhere,
+            [("https://api.example.net".to_owned(), 1)]
+        );
+        assert_eq!((opened.adopted, opened.to_go), (0, Some(0)));
+        assert!(claim_all(&mut backlog).is_empty());
+        close(&mut backlog);
+    }
+    assert_eq!(
+        bench.status().waiting_at,
+        [("https://api.example.net".to_owned(), 1)]
+    );
+    assert_eq!(run(&bench, Status::Solved, |_| {}).adopted, 1);
+    assert_eq!(bench.ids(), ["a"]);
+}
+
+#[test]
+fn a_create_without_an_answer_is_counted_and_tried_again() {
+    let bench = Bench::of(&["a"]);
+    let (mut backlog, _) = bench.open();
+    let job = claim_all(&mut backlog).remove(0);
+    record_one(&mut backlog, job.ticket, begin());
+    drop(backlog);
+    let (mut backlog, opened) = bench.open();
+    assert_eq!(
+        (
+            opened.unknown_creates,
+            opened.crash_settled,
+            opened.spent_before
+        ),
+        (1, 0, Micros(1000))
+    );
+    let job = claim_all(&mut backlog).remove(0);
+    assert!(matches!(job.resume, Resume::Queued));
+    assert_eq!(
+        (
+            job.history.creates,
+            job.history.unknown_creates,
+            job.history.failed_attempts
+        ),
+        (1, 1, 0)
+    );
+    solve(&mut backlog, job.ticket, Status::Solved);
+    close(&mut backlog);
+    let status = bench.status();
+    assert_eq!(
+        (status.creates, status.unknown_creates, status.spend),
+        (2, 1, Micros(2000))
+    );
+    assert_eq!(bench.ids(), ["a"]);
+}
+
+#[test]
+fn under_the_policy_fail_it_ends_instead() {
+    let bench = Bench::of(&["a"]);
+    let (mut backlog, _) = bench.open();
+    let job = claim_all(&mut backlog).remove(0);
+    record_one(&mut backlog, job.ticket, begin());
+    drop(backlog);
+    let (mut backlog, opened) =
+        bench.open_with(|s| s.on_unknown_create = UnknownCreatePolicy::Fail);
+    assert_eq!((opened.crash_settled, opened.to_go), (1, Some(0)));
+    let claimed = claim(&mut backlog, 10);
+    assert!(claimed.exhausted && claimed.jobs.is_empty());
+    assert_eq!(claimed.settled[0].error, Some(ErrorClass::UnknownCreate));
+    assert!(
+        bench
+            .output()
+            .contains("\na,https://a.example.com/a,k,failed,,unknown_create,")
+    );
+    close(&mut backlog);
+    assert_eq!(bench.status().errors["unknown_create"], 1);
+}
+
+#[test]
+fn twenty_crashes_in_a_row_end_a_request() {
+    let bench = Bench::of(&["a"]);
+    for n in 1..=20 {
+        let (mut backlog, opened) = bench.open();
+        assert_eq!(opened.crash_settled, 0, "{n}");
+        let job = claim_all(&mut backlog).remove(0);
+        record_one(&mut backlog, job.ticket, begin());
+    }
+    let (mut backlog, opened) = bench.open();
+    assert_eq!(opened.crash_settled, 1);
+    assert_eq!(
+        claim(&mut backlog, 10).settled[0].error,
+        Some(ErrorClass::CrashLimit)
+    );
+    assert_eq!(bench.results(), [("a".to_owned(), "failed".to_owned())]);
+    assert_eq!(bench.status().unknown_creates, 20);
+}
+
+#[test]
+fn a_row_that_left_the_input_is_still_adopted() {
+    let bench = Bench::of(&["a", "b"]);
+    let (mut backlog, _) = bench.open();
+    for job in claim_all(&mut backlog) {
+        record_one(&mut backlog, job.ticket, begin());
+        match job.ticket.0 {
+            1 => record_one(&mut backlog, job.ticket, created(1)),
+            _ => record_one(&mut backlog, job.ticket, Record::Unknown),
+        }
+    }
+    drop(backlog);
+    bench.input(&rows(&["c"]));
+    let opened = run(&bench, Status::Solved, |_| {});
+    assert_eq!(
+        (opened.adopted, opened.left_input, opened.to_go),
+        (1, 2, Some(1))
+    );
+    assert_eq!(
+        bench.ids(),
+        ["a", "c"],
+        "the queued one that left is not created again"
+    );
+    assert_eq!(
+        (bench.status().total, bench.status().pending.queued),
+        (Some(3), 1)
+    );
+}
+
+#[test]
+fn a_job_whose_site_is_not_listed_any_more_is_not_polled() {
+    let bench = Bench::of(&["a"]);
+    let (mut backlog, _) = bench.open();
+    let job = claim_all(&mut backlog).remove(0);
+    record_one(&mut backlog, job.ticket, begin());
+    record_one(&mut backlog, job.ticket, created(77));
+    drop(backlog);
+    bench.input("id,website_url,website_key\n");
+    let (mut backlog, _) = bench.open_with(|s| s.sites = Allowlist::default());
+    let claimed = claim(&mut backlog, 10);
+    assert!(claimed.jobs.is_empty() && claimed.exhausted);
+    assert_eq!(
+        claimed.settled[0].error,
+        Some(ErrorClass::SiteNotAuthorized)
+    );
+    assert!(
+        bench.output().contains(
+            "\na,https://a.example.com/a,k,rejected,,site_not_authorized,\"`website_url`: site"
+        ) || bench.output().contains(",77,"),
+        "{}",
+        bench.output()
+    );
+    assert!(bench.output().contains(",77,1,0,"), "{}", bench.output());
+}
+
+#[test]
+fn a_kind_that_is_not_known_throws_no_paid_job_away() {
+    let bench = Bench::of(&["a"]);
+    let (mut backlog, _) = bench.open();
+    let job = claim_all(&mut backlog).remove(0);
+    record_one(&mut backlog, job.ticket, begin());
+    record_one(&mut backlog, job.ticket, created(77));
+    drop(backlog);
+    rusqlite::Connection::open(bench.path("out.csv.journal"))
+        .unwrap()
+        .execute("UPDATE job SET kind = 'mine'", [])
+        .unwrap();
+    assert!(matches!(bench.refused(|_| {}), OpenError::UnknownKind { kind, .. } if kind == "mine"));
+}
+
+#[test]
+fn a_repeated_batch_changes_nothing() {
+    let bench = Bench::of(&["a", "b"]);
+    let (mut backlog, _) = bench.open();
+    let jobs = claim_all(&mut backlog);
+    let (a, b) = (jobs[0].ticket, jobs[1].ticket);
+    for batch in [
+        vec![(a, begin()), (b, begin())],
+        vec![(a, created(1)), (b, Record::Withdraw)],
+        vec![
+            (a, finish(Status::Solved)),
+            (b, Record::Release { polls: 0 }),
+        ],
+    ] {
+        record(&mut backlog, &batch).unwrap();
+        let before = (backlog.status().unwrap(), bench.output());
+        record(&mut backlog, &batch).unwrap();
+        assert_eq!((backlog.status().unwrap(), bench.output()), before);
+    }
+    assert_eq!(bench.status().creates, 1);
+}
+
+#[test]
+fn an_illegal_record_is_a_bug_and_leaves_nothing_behind() {
+    let bench = Bench::of(&["a", "b"]);
+    let (mut backlog, _) = bench.open();
+    let jobs = claim_all(&mut backlog);
+    let batch = [(jobs[0].ticket, begin()), (jobs[1].ticket, created(2))];
+    assert!(
+        matches!(record(&mut backlog, &batch), Err(BacklogError::Fatal { what }) if what.contains("bug"))
+    );
+    assert_eq!(backlog.status().unwrap().creates, 0);
+    record_one(&mut backlog, jobs[0].ticket, begin());
+    assert!(record(&mut backlog, &[(Ticket(99), begin())]).is_err());
+}
+
+#[test]
+fn a_full_disk_is_no_loss() {
+    let bench = Bench::of(&["a", "b"]);
+    let (mut backlog, _) = bench.open();
+    let jobs = claim_all(&mut backlog);
+    let pages: i64 = backlog
+        .journal
+        .db
+        .query_row("PRAGMA page_count", [], |row| row.get(0))
+        .unwrap();
+    let set = |backlog: &CsvBacklog, pages: i64| {
+        backlog
+            .journal
+            .db
+            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+            .unwrap();
+    };
+    record_one(&mut backlog, jobs[0].ticket, begin());
+    record_one(&mut backlog, jobs[0].ticket, created(1));
+    set(&backlog, pages);
+    // A token that needs pages of its own.
+    let mut big = outcome(Status::Solved);
+    big.token = Some("x".repeat(20_000).into());
+    let batch = [(
+        jobs[0].ticket,
+        Record::Finish {
+            outcome: Box::new(big),
+            refund: Micros::ZERO,
+            unknown_create: false,
+        },
+    )];
+    let error = record(&mut backlog, &batch).unwrap_err();
+    assert!(
+        matches!(&error, BacklogError::Retryable { source, .. } if source.kind() == std::io::ErrorKind::StorageFull),
+        "{error}"
+    );
+    assert_eq!(bench.ids(), Vec::<String>::new());
+    set(&backlog, 1_000_000);
+    record(&mut backlog, &batch).unwrap();
+    assert_eq!(bench.ids(), ["a"]);
+    close(&mut backlog);
+    assert_eq!(bench.status().creates, 1);
+}
+
+#[test]
+fn tokens_leave_the_journal_when_their_line_is_durable() {
+    let bench = Bench::of(&["a"]);
+    run(&bench, Status::Solved, |_| {});
+    assert_eq!(bench.sql("SELECT count(*) FROM outbox"), 0);
+    let bytes = std::fs::read(bench.path("out.csv.journal")).unwrap();
+    assert!(
+        !bytes.windows(9).any(|w| w == b"P1_secret"),
+        "secure_delete leaves no trace"
+    );
+    assert!(!bench.path("out.csv.journal-wal").exists());
+}
+
+/// Whatever step a process dies at, the next one ends with each id once and its counts right.
+#[test]
+fn every_crash_point_is_survived() {
+    let points = [
+        "before-commit",
+        "after-begin-commit",
+        "after-commit",
+        "mid-append",
+        "after-append",
+        "after-fsync",
+        "after-checkpoint",
+    ];
+    for point in points {
+        for times in 1..12 {
+            let bench = Bench::of(&["a", "b", "c"]);
+            let crash: CrashPoint = format!("{point}:{times}").parse().unwrap();
+            let crashed = (|| {
+                let (mut backlog, _) = bench
+                    .try_open(|s| s.crash_point = Some(crash))
+                    .map_err(|_| ())?;
+                let claimed = backlog.claim(10).now_or_never().unwrap().map_err(|_| ())?;
+                for job in claimed.jobs {
+                    for step in [begin(), created(job.ticket.0), finish(Status::Solved)] {
+                        record(&mut backlog, &[(job.ticket, step)]).map_err(|_| ())?;
+                    }
+                }
+                backlog.close("done").now_or_never().unwrap().map_err(|_| ())
+            })();
+            let opened = run(&bench, Status::Solved, |_| {});
+            let mut ids = bench.ids();
+            ids.sort();
+            assert_eq!(
+                ids,
+                ["a", "b", "c"],
+                "{point}:{times} {crashed:?} {opened:?}"
+            );
+            let status = bench.status();
+            assert_eq!(
+                status.creates,
+                3 + status.unknown_creates,
+                "{point}:{times}"
+            );
+            assert_eq!((status.solved, status.pending.all()), (3, 0));
+            assert!(bench.output().ends_with('\n'));
+        }
+    }
+}
