@@ -9,14 +9,29 @@ use support::{Api, Case, finish, hold_against_ledger, number, signal};
 
 /// Every way in which the service's network can misbehave, at rates that a bad day has.
 const BAD_DAY: [&str; 10] = [
-    "--latency", "20ms..200ms", "--solve-time", "100ms..900ms", "--fail-rate", "0.05",
-    "--fault", "create:reset_before=0.02,reset_after=0.02,503=0.02,html=0.01,cut=0.01,429 retry-after=1=0.002",
-    "--fault", "poll:reset_before=0.02,500=0.02,html=0.01,empty=0.01,cut=0.01",
+    "--latency",
+    "20ms..200ms",
+    "--solve-time",
+    "100ms..900ms",
+    "--fail-rate",
+    "0.05",
+    "--fault",
+    "create:reset_before=0.02,reset_after=0.02,503=0.02,html=0.01,cut=0.01,429 retry-after=1=0.002",
+    "--fault",
+    "poll:reset_before=0.02,500=0.02,html=0.01,empty=0.01,cut=0.01",
 ];
 
 const QUICK: [&str; 10] = [
-    "--poll-interval", "200ms", "--max-in-flight", "400", "--summary", "summary.json", "--max-connections", "64",
-    "--drain-timeout", "300ms",
+    "--poll-interval",
+    "200ms",
+    "--max-in-flight",
+    "400",
+    "--summary",
+    "summary.json",
+    "--max-connections",
+    "64",
+    "--drain-timeout",
+    "300ms",
 ];
 
 fn bad_day() -> Api {
@@ -41,7 +56,11 @@ fn run_and(case: &Case, api: &Api, rate: &str, life: Duration, with: &[&str]) ->
         }
         signal(&child, with);
     }
-    child.wait().expect("it can be waited for").code().is_some_and(|code| code < 2)
+    child
+        .wait()
+        .expect("it can be waited for")
+        .code()
+        .is_some_and(|code| code < 2)
 }
 
 #[test]
@@ -50,7 +69,10 @@ fn a_hundred_kills_lose_nothing_and_pay_no_known_job_twice() {
     let mut kills = 0;
     while kills < 100 {
         let life = Duration::from_millis(fastrand::u64(20..450));
-        assert!(!run_and(&case, &api, "60/s", life, &["-KILL"]), "it ended after {kills} kills");
+        assert!(
+            !run_and(&case, &api, "60/s", life, &["-KILL"]),
+            "it ended after {kills} kills"
+        );
         kills += 1;
     }
     let (code, _, stderr) = finish(case.run(&api.url, &QUICK).args(["--submit-rate", "400/s"]));
@@ -64,8 +86,15 @@ fn ctrl_c_once_and_twice_at_any_moment_is_resumable() {
     let (api, case) = (bad_day(), Case::with_rows(700));
     for round in 0..50 {
         let life = Duration::from_millis(fastrand::u64(60..350));
-        let signals: &[&str] = if round % 2 == 0 { &["-INT"] } else { &["-INT", "-INT"] };
-        assert!(!run_and(&case, &api, "30/s", life, signals), "it ended in round {round}");
+        let signals: &[&str] = if round % 2 == 0 {
+            &["-INT"]
+        } else {
+            &["-INT", "-INT"]
+        };
+        assert!(
+            !run_and(&case, &api, "30/s", life, signals),
+            "it ended in round {round}"
+        );
     }
     let (code, _, stderr) = finish(case.run(&api.url, &QUICK).args(["--submit-rate", "400/s"]));
     assert!(code == 0 || code == 1, "{code}: {stderr}");
@@ -77,7 +106,11 @@ fn a_signal_ends_with_its_code_and_says_how_to_go_on() {
     let (api, case) = (Api::start(&["--solve-time", "60s"]), Case::with_rows(50));
     for (name, code) in [("-INT", 130), ("-TERM", 143)] {
         let mut command = case.run(&api.url, &QUICK);
-        let child = command.args(["--submit-rate", "100/s"]).stderr(Stdio::piped()).spawn().expect("it starts");
+        let child = command
+            .args(["--submit-rate", "100/s"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
         let before = number(&api.ledger(), "polls");
         while number(&api.ledger(), "polls") < before + 10 {
             std::thread::sleep(Duration::from_millis(10));
@@ -86,7 +119,10 @@ fn a_signal_ends_with_its_code_and_says_how_to_go_on() {
         let output = child.wait_with_output().expect("it ends");
         let stderr = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(code), "{stderr}");
-        assert!(stderr.contains("run --from in.csv --to out.csv"), "{stderr}");
+        assert!(
+            stderr.contains("run --from in.csv --to out.csv"),
+            "{stderr}"
+        );
     }
 }
 
@@ -94,20 +130,36 @@ fn a_signal_ends_with_its_code_and_says_how_to_go_on() {
 /// to it; the next run goes on.
 #[test]
 fn a_kill_at_each_durable_step_is_survived() {
-    for step in ["before-commit", "after-begin-commit", "after-commit", "mid-append", "after-append", "after-fsync", "after-checkpoint"] {
-        let (api, case) = (Api::start(&["--solve-time", "50ms", "--latency", "0ms"]), Case::with_rows(12));
+    for step in [
+        "before-commit",
+        "after-begin-commit",
+        "after-commit",
+        "mid-append",
+        "after-append",
+        "after-fsync",
+        "after-checkpoint",
+    ] {
+        let (api, case) = (
+            Api::start(&["--solve-time", "50ms", "--latency", "0ms"]),
+            Case::with_rows(12),
+        );
         let mut deaths = 0;
         for time in 1..=4 {
             let (code, _, stderr) = finish(
-                case.run(&api.url, &["--poll-interval", "50ms", "--submit-rate", "200/s"])
-                    .env("POLLWHEEL_CRASH_AT", format!("{step}:{time}")),
+                case.run(
+                    &api.url,
+                    &["--poll-interval", "50ms", "--submit-rate", "200/s"],
+                )
+                .env("POLLWHEEL_CRASH_AT", format!("{step}:{time}")),
             );
             deaths += usize::from(code == -1);
             assert!(code == -1 || code == 0, "{step}:{time}: {code}: {stderr}");
         }
         assert!(deaths >= 1, "{step} was never met");
-        let (code, _, stderr) =
-            finish(&mut case.run(&api.url, &["--poll-interval", "50ms", "--summary", "summary.json"]));
+        let (code, _, stderr) = finish(&mut case.run(
+            &api.url,
+            &["--poll-interval", "50ms", "--summary", "summary.json"],
+        ));
         assert_eq!(code, 0, "{step}: {stderr}");
         hold_against_ledger(&case, &api, 12);
     }
@@ -116,14 +168,36 @@ fn a_kill_at_each_durable_step_is_survived() {
 #[test]
 fn a_kill_in_the_middle_of_a_rewrite_is_survived() {
     for step in ["after-rewrite-file", "after-intent", "after-rename"] {
-        let (api, case) = (Api::start(&["--solve-time", "0ms..300ms", "--latency", "0ms"]), Case::with_rows(30));
-        let args = ["--poll-interval", "50ms", "--submit-rate", "500/s", "--ordered", "--summary", "summary.json"];
-        let (code, _, stderr) = finish(case.run(&api.url, &args).env("POLLWHEEL_CRASH_AT", format!("{step}:1")));
+        let (api, case) = (
+            Api::start(&["--solve-time", "0ms..300ms", "--latency", "0ms"]),
+            Case::with_rows(30),
+        );
+        let args = [
+            "--poll-interval",
+            "50ms",
+            "--submit-rate",
+            "500/s",
+            "--ordered",
+            "--summary",
+            "summary.json",
+        ];
+        let (code, _, stderr) = finish(
+            case.run(&api.url, &args)
+                .env("POLLWHEEL_CRASH_AT", format!("{step}:1")),
+        );
         assert_eq!(code, -1, "{step}: {stderr}");
         let (code, _, stderr) = finish(&mut case.run(&api.url, &args));
         assert_eq!(code, 0, "{step}: {stderr}");
-        let ids: Vec<_> = case.rows().into_iter().map(|row| row["id"].clone()).collect();
-        assert_eq!(ids, (0..30).map(|n| format!("r{n}")).collect::<Vec<_>>(), "{step}");
+        let ids: Vec<_> = case
+            .rows()
+            .into_iter()
+            .map(|row| row["id"].clone())
+            .collect();
+        assert_eq!(
+            ids,
+            (0..30).map(|n| format!("r{n}")).collect::<Vec<_>>(),
+            "{step}"
+        );
         hold_against_ledger(&case, &api, 30);
     }
 }
@@ -131,7 +205,15 @@ fn a_kill_in_the_middle_of_a_rewrite_is_survived() {
 #[test]
 fn a_growing_file_is_done_row_by_row_as_cron_would() {
     let (api, case) = (Api::start(&["--solve-time", "20ms"]), Case::new());
-    let args = ["--poll-interval", "20ms", "--submit-rate", "500/s", "--summary", "summary.json", "-q"];
+    let args = [
+        "--poll-interval",
+        "20ms",
+        "--submit-rate",
+        "500/s",
+        "--summary",
+        "summary.json",
+        "-q",
+    ];
     for rows in [0, 3, 3, 10, 50] {
         case.write("in.csv", &support::rows_csv(0..rows));
         let (code, _, stderr) = finish(&mut case.run(&api.url, &args));
@@ -145,7 +227,11 @@ fn a_growing_file_is_done_row_by_row_as_cron_would() {
 #[test]
 fn of_two_runs_at_once_one_is_told_to_wait() {
     let (api, case) = (Api::start(&["--solve-time", "30s"]), Case::with_rows(5));
-    let mut first = case.run(&api.url, &["-q"]).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut first = case
+        .run(&api.url, &["-q"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
     while number(&api.ledger(), "creates") == 0 {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -155,7 +241,16 @@ fn of_two_runs_at_once_one_is_told_to_wait() {
     // The output under another name, with a journal of its own, is the same output.
     std::os::unix::fs::symlink(case.path("out.csv"), case.path("alias.csv")).expect("a link");
     let mut alias = case.pollwheel("run");
-    alias.args(["--from", "in.csv", "--to", "alias.csv", "--journal", "other.journal", "--authorized-site", "*.example.com"]);
+    alias.args([
+        "--from",
+        "in.csv",
+        "--to",
+        "alias.csv",
+        "--journal",
+        "other.journal",
+        "--authorized-site",
+        "*.example.com",
+    ]);
     let (code, _, stderr) = finish(alias.args(["--base-url", &api.url]));
     assert!(code == 75 || code == 74, "{code}: {stderr}");
     first.kill().expect("it is there");

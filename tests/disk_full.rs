@@ -22,7 +22,10 @@ fn on_small_disk(case: &Case, api: &Api, script: &str) -> (i32, String, String) 
 
 #[test]
 fn a_disk_that_fills_up_stops_the_run_and_loses_nothing() {
-    let (api, case) = (Api::start(&["--solve-time", "20ms..60ms", "--latency", "0ms"]), Case::with_rows(1000));
+    let (api, case) = (
+        Api::start(&["--solve-time", "20ms..60ms", "--latency", "0ms"]),
+        Case::with_rows(1000),
+    );
     // The first run meets the end of a 600 KiB disk, where 1,000 rows and their journal do not fit.
     // Then what it wrote is moved to where there is room, as the same files, and it is run again.
     let script = r#"
@@ -43,24 +46,50 @@ fn a_disk_that_fills_up_stops_the_run_and_loses_nothing() {
         cp ../kept/summary.json ../summary.json
     "#;
     let (code, _, stderr) = on_small_disk(&case, &api, script);
-    assert_eq!(code, 0, "unshare and mount (util-linux) are needed, and a kernel that grants them: {stderr}");
+    assert_eq!(
+        code, 0,
+        "unshare and mount (util-linux) are needed, and a kernel that grants them: {stderr}"
+    );
     assert!(stderr.contains("first 74"), "{stderr}");
     assert!(stderr.contains("second 0"), "{stderr}");
     hold_against_ledger(&case, &api, 1000);
-    assert!(number(&api.ledger(), "jobs") <= 1000 + number(&case.summary(), "unknown_creates"), "{stderr}");
+    assert!(
+        number(&api.ledger(), "jobs") <= 1000 + number(&case.summary(), "unknown_creates"),
+        "{stderr}"
+    );
 }
 
 #[test]
 fn a_full_stream_ends_the_run() {
     let (api, case) = (Api::start(&["--solve-time", "20ms"]), Case::with_rows(20));
     let mut command = case.pollwheel("run");
-    command.args(["--from", "in.csv", "--to", "/dev/full", "--base-url", &api.url, "--authorized-site", "*.example.com"]);
-    let (code, _, stderr) = finish(command.args(["--poll-interval", "20ms", "--drain-timeout", "1s"]));
+    command.args([
+        "--from",
+        "in.csv",
+        "--to",
+        "/dev/full",
+        "--base-url",
+        &api.url,
+        "--authorized-site",
+        "*.example.com",
+    ]);
+    let (code, _, stderr) =
+        finish(command.args(["--poll-interval", "20ms", "--drain-timeout", "1s"]));
     assert_eq!(code, 74, "{stderr}");
     // The journal stands beside the input; once the outcomes can be delivered, they are.
     let mut command = case.pollwheel("run");
-    command.args(["--from", "in.csv", "--to", "-", "--base-url", &api.url, "--authorized-site", "*.example.com"]);
-    let (code, stdout, stderr) = finish(command.args(["--poll-interval", "20ms", "--submit-rate", "500/s"]));
+    command.args([
+        "--from",
+        "in.csv",
+        "--to",
+        "-",
+        "--base-url",
+        &api.url,
+        "--authorized-site",
+        "*.example.com",
+    ]);
+    let (code, stdout, stderr) =
+        finish(command.args(["--poll-interval", "20ms", "--submit-rate", "500/s"]));
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(stdout.lines().count(), 21);
     assert_eq!(number(&api.ledger(), "jobs"), 20);

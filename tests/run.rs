@@ -8,7 +8,14 @@ use std::process::Stdio;
 
 use support::{ACCOUNT, Api, Case, finish, hold_against_ledger, number, rows, rows_csv};
 
-const QUICK: [&str; 6] = ["--poll-interval", "20ms", "--submit-rate", "500/s", "--summary", "summary.json"];
+const QUICK: [&str; 6] = [
+    "--poll-interval",
+    "20ms",
+    "--submit-rate",
+    "500/s",
+    "--summary",
+    "summary.json",
+];
 
 fn quick_api() -> Api {
     Api::start(&["--solve-time", "20ms..60ms", "--latency", "0ms"])
@@ -21,12 +28,24 @@ fn the_readme_s_first_command_solves_every_row() {
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml");
     let mut command = case.pollwheel("run");
     command.env_remove("POLLWHEEL_API_TOKEN");
-    command.args(["--from", sample, "--to", "results.csv", "--simulate", "--config", config]);
+    command.args([
+        "--from",
+        sample,
+        "--to",
+        "results.csv",
+        "--simulate",
+        "--config",
+        config,
+    ]);
     let (code, stdout, stderr) = finish(&mut command);
     assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
     let results = rows(&case.path("results.csv"));
     assert_eq!(results.len(), rows(sample.as_ref()).len());
-    assert!(results.iter().all(|row| row["status"] == "solved" && row["token"].len() > 20));
+    assert!(
+        results
+            .iter()
+            .all(|row| row["status"] == "solved" && row["token"].len() > 20)
+    );
     let (code, _, stderr) = finish(&mut command);
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("nothing to do"), "{stderr}");
@@ -39,18 +58,40 @@ fn a_plain_run_says_what_it_did() {
     assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
     hold_against_ledger(&case, &api, 40);
     let summary = case.summary();
-    for (key, value) in [("total", 40), ("solved", 40), ("failed", 0), ("creates", 40), ("unknown_creates", 0)] {
+    for (key, value) in [
+        ("total", 40),
+        ("solved", 40),
+        ("failed", 0),
+        ("creates", 40),
+        ("unknown_creates", 0),
+    ] {
         assert_eq!(number(&summary, key), value, "{key} in {summary}");
-        assert_eq!(number(&summary["this_run"], key), value, "{key} in {summary}");
+        assert_eq!(
+            number(&summary["this_run"], key),
+            value,
+            "{key} in {summary}"
+        );
     }
     assert_eq!(summary["stop"], "done");
     let row = &case.rows()[0];
-    for column in ["remote_id", "submitted_at", "finished_at", "expires_at", "elapsed_s", "cost", "token"] {
+    for column in [
+        "remote_id",
+        "submitted_at",
+        "finished_at",
+        "expires_at",
+        "elapsed_s",
+        "cost",
+        "token",
+    ] {
         assert!(!row[column].is_empty(), "{column}: {row:?}");
     }
     assert!(row["note"].starts_with("note, "), "{row:?}");
     for name in ["out.csv", "out.csv.journal", "out.csv.journal.lock"] {
-        let mode = std::fs::metadata(case.path(name)).expect(name).permissions().mode() & 0o777;
+        let mode = std::fs::metadata(case.path(name))
+            .expect(name)
+            .permissions()
+            .mode()
+            & 0o777;
         assert_eq!(mode, 0o600, "{name}");
     }
 }
@@ -65,7 +106,10 @@ fn modes_are_tight_under_a_loose_umask() {
         env!("CARGO_BIN_EXE_pollwheel"),
         api.url
     );
-    child.args(["-c", &run]).current_dir(case.folder.path()).env("POLLWHEEL_API_TOKEN", ACCOUNT);
+    child
+        .args(["-c", &run])
+        .current_dir(case.folder.path())
+        .env("POLLWHEEL_API_TOKEN", ACCOUNT);
     let (code, _, stderr) = finish(&mut child);
     assert_eq!(code, 0, "{stderr}");
     for file in std::fs::read_dir(case.folder.path()).expect("a folder") {
@@ -83,7 +127,12 @@ fn no_secret_is_in_any_log_at_any_level() {
     let (case, script_case) = (Case::with_rows(20), Case::new());
     script_case.write("script", script);
     let path = script_case.path("script");
-    let api = Api::start(&["--solve-time", "20ms", "--script", path.to_str().expect("UTF-8")]);
+    let api = Api::start(&[
+        "--solve-time",
+        "20ms",
+        "--script",
+        path.to_str().expect("UTF-8"),
+    ]);
     for format in ["text", "json"] {
         let mut command = case.run(&api.url, &QUICK);
         command.args(["--fresh", "--log-level", "trace", "--log-format", format]);
@@ -92,13 +141,25 @@ fn no_secret_is_in_any_log_at_any_level() {
         let output = case.rows();
         assert!(output.len() >= 19);
         for row in output {
-            assert!(row["token"].is_empty() || !stderr.contains(&row["token"]), "a token in the log");
+            assert!(
+                row["token"].is_empty() || !stderr.contains(&row["token"]),
+                "a token in the log"
+            );
             assert!(!row["message"].contains(ACCOUNT), "{row:?}");
         }
         let journal = std::fs::read(case.path("out.csv.journal")).expect("a journal");
-        let holds = |secret: &str| journal.windows(secret.len()).any(|w| w == secret.as_bytes());
+        let holds = |secret: &str| {
+            journal
+                .windows(secret.len())
+                .any(|w| w == secret.as_bytes())
+        };
         assert!(!holds(ACCOUNT));
-        assert!(case.rows().iter().all(|row| row["token"].is_empty() || !holds(&row["token"])), "a token in the journal");
+        assert!(
+            case.rows()
+                .iter()
+                .all(|row| row["token"].is_empty() || !holds(&row["token"])),
+            "a token in the journal"
+        );
         assert!(!stderr.contains(ACCOUNT) && !stdout.contains(ACCOUNT));
         assert!(!case.read("summary.json").contains(ACCOUNT));
     }
@@ -110,8 +171,19 @@ fn no_secret_is_in_any_log_at_any_level() {
 
 #[test]
 fn the_submit_rate_holds_and_is_used() {
-    let (api, case) = (Api::start(&["--solve-time", "100ms", "--latency", "1ms..5ms"]), Case::with_rows(300));
-    let args = ["--poll-interval", "100ms", "--submit-rate", "100/s", "--summary", "summary.json", "-q"];
+    let (api, case) = (
+        Api::start(&["--solve-time", "100ms", "--latency", "1ms..5ms"]),
+        Case::with_rows(300),
+    );
+    let args = [
+        "--poll-interval",
+        "100ms",
+        "--submit-rate",
+        "100/s",
+        "--summary",
+        "summary.json",
+        "-q",
+    ];
     let (code, _, stderr) = finish(&mut case.run(&api.url, &args));
     assert_eq!(code, 0, "{stderr}");
     let busiest = number(&api.ledger(), "most_creates_per_second");
@@ -124,18 +196,47 @@ fn stdin_to_stdout() {
     let (api, case) = (quick_api(), Case::new());
     case.write("in.csv", &format!("{}r9,hcaptcha,https://elsewhere.org/,k,bad\nr0,hcaptcha,https://h.example.com/,k,twice\n", rows_csv(0..5)));
     let mut command = case.pollwheel("run");
-    command.args(["--from", "-", "--to", "-", "--base-url", &api.url, "--authorized-site", "*.example.com"]);
-    command.args(QUICK).stdin(std::fs::File::open(case.path("in.csv")).expect("it is there"));
+    command.args([
+        "--from",
+        "-",
+        "--to",
+        "-",
+        "--base-url",
+        &api.url,
+        "--authorized-site",
+        "*.example.com",
+    ]);
+    command
+        .args(QUICK)
+        .stdin(std::fs::File::open(case.path("in.csv")).expect("it is there"));
     let (code, stdout, stderr) = finish(&mut command);
     assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("no journal"), "{stderr}");
     case.write("stdout.csv", &stdout);
     let output = rows(&case.path("stdout.csv"));
-    assert_eq!(output.iter().filter(|row| row["status"] == "solved").count(), 5, "{stdout}");
-    let rejected: Vec<_> = output.iter().filter(|row| row["status"] == "rejected").collect();
+    assert_eq!(
+        output
+            .iter()
+            .filter(|row| row["status"] == "solved")
+            .count(),
+        5,
+        "{stdout}"
+    );
+    let rejected: Vec<_> = output
+        .iter()
+        .filter(|row| row["status"] == "rejected")
+        .collect();
     assert_eq!(rejected.len(), 2, "{stdout}");
-    assert!(rejected.iter().any(|row| row["error"] == "site_not_authorized"), "{stdout}");
-    assert!(rejected.iter().any(|row| row["error"] == "invalid_request"), "{stdout}");
+    assert!(
+        rejected
+            .iter()
+            .any(|row| row["error"] == "site_not_authorized"),
+        "{stdout}"
+    );
+    assert!(
+        rejected.iter().any(|row| row["error"] == "invalid_request"),
+        "{stdout}"
+    );
 }
 
 /// A pipe that brings a row now and then: each is answered before the next one comes.
@@ -143,8 +244,21 @@ fn stdin_to_stdout() {
 fn a_slow_pipe_holds_nothing_up() {
     let (api, case) = (quick_api(), Case::new());
     let mut command = case.pollwheel("run");
-    command.args(["--from", "-", "--to", "-", "--base-url", &api.url, "--authorized-site", "*.example.com"]);
-    command.args(QUICK).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args([
+        "--from",
+        "-",
+        "--to",
+        "-",
+        "--base-url",
+        &api.url,
+        "--authorized-site",
+        "*.example.com",
+    ]);
+    command
+        .args(QUICK)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut child = command.spawn().expect("it starts");
     let mut stdin = child.stdin.take().expect("it was piped");
     let mut lines = BufReader::new(child.stdout.take().expect("it was piped")).lines();
@@ -155,10 +269,16 @@ fn a_slow_pipe_holds_nothing_up() {
         writeln!(stdin, "{row}").expect("it reads");
         if n == 0 {
             let header = lines.next().expect("a header").expect("UTF-8");
-            assert!(header.starts_with("id,job,website_url,website_key,note,status,token"), "{header}");
+            assert!(
+                header.starts_with("id,job,website_url,website_key,note,status,token"),
+                "{header}"
+            );
         }
         let line = lines.next().expect("an outcome").expect("UTF-8");
-        assert!(line.starts_with(&format!("r{n},")) && line.contains("solved"), "{line}");
+        assert!(
+            line.starts_with(&format!("r{n},")) && line.contains("solved"),
+            "{line}"
+        );
     }
     drop(stdin);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
@@ -168,9 +288,18 @@ fn a_slow_pipe_holds_nothing_up() {
 fn dialects_of_csv_are_read_and_kept() {
     let api = quick_api();
     for (text, delimiter) in [
-        ("\u{feff}id;job;website_url;website_key;note\r\na;hcaptcha;https://a.example.com/;k;\"x;\r\ny\"\"\"\r\n", ';'),
-        ("id\tjob\twebsiteURL\tsitekey\na\thcaptcha\thttps://a.example.com/\tk\n", '\t'),
-        ("job,url,website_key,note\nhcaptcha,https://a.example.com/,k,=1+1\n", ','),
+        (
+            "\u{feff}id;job;website_url;website_key;note\r\na;hcaptcha;https://a.example.com/;k;\"x;\r\ny\"\"\"\r\n",
+            ';',
+        ),
+        (
+            "id\tjob\twebsiteURL\tsitekey\na\thcaptcha\thttps://a.example.com/\tk\n",
+            '\t',
+        ),
+        (
+            "job,url,website_key,note\nhcaptcha,https://a.example.com/,k,=1+1\n",
+            ',',
+        ),
     ] {
         let case = Case::new();
         case.write("in.csv", text);
@@ -192,13 +321,19 @@ fn dialects_of_csv_are_read_and_kept() {
 fn rows_can_be_added_moved_and_annotated_between_runs() {
     let (api, case) = (quick_api(), Case::with_rows(5));
     assert_eq!(finish(&mut case.run(&api.url, &QUICK)).0, 0);
-    let mut lines: Vec<String> = rows_csv(0..8).lines().map(|l| format!("{l},more")).collect();
+    let mut lines: Vec<String> = rows_csv(0..8)
+        .lines()
+        .map(|l| format!("{l},more"))
+        .collect();
     lines[0] = lines[0].replace(",more", ",extra");
     lines[1..].reverse();
     case.write("in.csv", &(lines.join("\n") + "\n"));
     let (code, _, stderr) = finish(&mut case.run(&api.url, &QUICK));
     assert_eq!(code, 0, "{stderr}");
-    assert!(stderr.contains("resuming: 5 done, 0 adopted, 3 to go"), "{stderr}");
+    assert!(
+        stderr.contains("resuming: 5 done, 0 adopted, 3 to go"),
+        "{stderr}"
+    );
     hold_against_ledger(&case, &api, 8);
     assert_eq!(number(&api.ledger(), "creates"), 8);
 }
@@ -216,7 +351,13 @@ fn skipped_bad_rows_become_rejected_outcomes_once() {
         assert_eq!(code, expected, "{stderr}");
         let output = case.rows();
         assert_eq!(output.len(), 7, "{output:?}");
-        assert_eq!(output.iter().filter(|row| row["status"] == "rejected").count(), 3);
+        assert_eq!(
+            output
+                .iter()
+                .filter(|row| row["status"] == "rejected")
+                .count(),
+            3
+        );
     }
 }
 
@@ -224,12 +365,27 @@ fn skipped_bad_rows_become_rejected_outcomes_once() {
 fn only_unlisted_sites_are_a_matter_of_authorisation() {
     let (api, case) = (quick_api(), Case::with_rows(3));
     let mut command = case.pollwheel("run");
-    command.args(["--from", "in.csv", "--to", "out.csv", "--base-url", &api.url, "--authorized-site", "other.org"]);
+    command.args([
+        "--from",
+        "in.csv",
+        "--to",
+        "out.csv",
+        "--base-url",
+        &api.url,
+        "--authorized-site",
+        "other.org",
+    ]);
     let (code, _, stderr) = finish(&mut command);
     assert_eq!(code, 77, "{stderr}");
-    assert!(stderr.contains("in.csv:2: ") && stderr.contains("--authorized-site h0.example.com"), "{stderr}");
+    assert!(
+        stderr.contains("in.csv:2: ") && stderr.contains("--authorized-site h0.example.com"),
+        "{stderr}"
+    );
     // On resume as well: the site was taken off the list while rows were to go.
-    assert_eq!(finish(case.run(&api.url, &QUICK).args(["--limit", "1"])).0, 0);
+    assert_eq!(
+        finish(case.run(&api.url, &QUICK).args(["--limit", "1"])).0,
+        0
+    );
     let (code, _, stderr) = finish(&mut command);
     assert_eq!(code, 77, "{stderr}");
     assert_eq!(number(&api.ledger(), "creates"), 1);
@@ -240,12 +396,24 @@ fn failed_rows_are_taken_up_again_and_replaced() {
     let case = Case::with_rows(20);
     let script_case = Case::new();
     // The first create of each request makes a job that fails when polled.
-    script_case.write("script", "poll to 1h url~=row=1: refuse \"Job not found.\"\n");
+    script_case.write(
+        "script",
+        "poll to 1h url~=row=1: refuse \"Job not found.\"\n",
+    );
     let path = script_case.path("script");
-    let failing = Api::start(&["--solve-time", "20ms", "--script", path.to_str().expect("UTF-8")]);
+    let failing = Api::start(&[
+        "--solve-time",
+        "20ms",
+        "--script",
+        path.to_str().expect("UTF-8"),
+    ]);
     let (code, _, stderr) = finish(&mut case.run(&failing.url, &QUICK));
     assert_eq!(code, 1, "{stderr}");
-    let failed = case.rows().iter().filter(|row| row["status"] == "failed").count();
+    let failed = case
+        .rows()
+        .iter()
+        .filter(|row| row["status"] == "failed")
+        .count();
     assert_eq!(failed, 11, "rows 1 and 10 to 19");
     let api = quick_api();
     let (code, _, stderr) = finish(&mut case.run(&api.url, &QUICK));
@@ -254,7 +422,10 @@ fn failed_rows_are_taken_up_again_and_replaced() {
     assert_eq!(code, 0, "{stderr}");
     let output = case.rows();
     assert_eq!(output.len(), 20);
-    assert!(output.iter().all(|row| row["status"] == "solved"), "{output:?}");
+    assert!(
+        output.iter().all(|row| row["status"] == "solved"),
+        "{output:?}"
+    );
     let ids: std::collections::HashSet<_> = output.iter().map(|row| row["id"].clone()).collect();
     assert_eq!(ids.len(), 20);
 }
@@ -262,12 +433,20 @@ fn failed_rows_are_taken_up_again_and_replaced() {
 #[test]
 fn jobs_of_another_api_are_listed_and_not_touched() {
     let (first, case) = (Api::start(&["--solve-time", "1h"]), Case::with_rows(10));
-    let (code, ..) = finish(case.run(&first.url, &QUICK).args(["--max-runtime", "1s", "--drain-timeout", "0s"]));
+    let (code, ..) =
+        finish(
+            case.run(&first.url, &QUICK)
+                .args(["--max-runtime", "1s", "--drain-timeout", "0s"]),
+        );
     assert_eq!(code, 3);
     let second = quick_api();
     let (_, _, stderr) = finish(&mut case.run(&second.url, &QUICK));
     assert!(stderr.contains("another API"), "{stderr}");
-    assert_eq!(number(&second.ledger(), "creates"), 0, "they live elsewhere, and are paid");
+    assert_eq!(
+        number(&second.ledger(), "creates"),
+        0,
+        "they live elsewhere, and are paid"
+    );
     assert_eq!(number(&second.ledger(), "polls"), 0);
 }
 
@@ -275,7 +454,15 @@ fn jobs_of_another_api_are_listed_and_not_touched() {
 fn simulated_and_real_results_do_not_mix() {
     let (api, case) = (quick_api(), Case::with_rows(2));
     let mut command = case.pollwheel("run");
-    command.args(["--from", "in.csv", "--to", "out.csv", "--simulate", "--authorized-site", "*.example.com"]);
+    command.args([
+        "--from",
+        "in.csv",
+        "--to",
+        "out.csv",
+        "--simulate",
+        "--authorized-site",
+        "*.example.com",
+    ]);
     assert_eq!(finish(&mut command).0, 0);
     let (code, _, stderr) = finish(&mut case.run(&api.url, &QUICK));
     assert_eq!(code, 78, "{stderr}");
@@ -285,7 +472,11 @@ fn simulated_and_real_results_do_not_mix() {
 #[test]
 fn status_tells_of_a_run_that_goes_on_and_of_one_that_ended() {
     let (api, case) = (Api::start(&["--solve-time", "1h"]), Case::with_rows(10));
-    let mut child = case.run(&api.url, &QUICK).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut child = case
+        .run(&api.url, &QUICK)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
     while number(&api.ledger(), "creates") < 10 {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
@@ -300,7 +491,11 @@ fn status_tells_of_a_run_that_goes_on_and_of_one_that_ended() {
     let (code, stdout, stderr) = status(true);
     assert_eq!(code, 0, "{stderr}");
     let json: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
-    assert_eq!((number(&json, "total"), number(&json, "pending")), (10, 10), "{json}");
+    assert_eq!(
+        (number(&json, "total"), number(&json, "pending")),
+        (10, 10),
+        "{json}"
+    );
     assert_eq!(json["running"], true, "{json}");
     child.kill().expect("it is there");
     child.wait().expect("it ends");
@@ -316,15 +511,33 @@ fn status_tells_of_a_run_that_goes_on_and_of_one_that_ended() {
 fn check_says_what_a_run_would_do_and_sends_nothing() {
     let (api, case) = (quick_api(), Case::with_rows(9));
     let mut command = case.pollwheel("check");
-    command.args(["in.csv", "--base-url", &api.url, "--authorized-site", "*.example.com", "--submit-rate", "3/s"]);
+    command.args([
+        "in.csv",
+        "--base-url",
+        &api.url,
+        "--authorized-site",
+        "*.example.com",
+        "--submit-rate",
+        "3/s",
+    ]);
     let (code, stdout, stderr) = finish(&mut command);
     assert_eq!(code, 0, "{stderr}");
-    for part in ["hcaptcha", "recaptcha-v2", "--submit-rate", "default", "--authorized-site", "$0.00"] {
+    for part in [
+        "hcaptcha",
+        "recaptcha-v2",
+        "--submit-rate",
+        "default",
+        "--authorized-site",
+        "$0.00",
+    ] {
         assert!(stdout.contains(part), "no {part} in {stdout}");
     }
     assert!(!stdout.contains(ACCOUNT) && !stderr.contains(ACCOUNT));
     assert_eq!(number(&api.ledger(), "creates"), 0);
-    case.write("in.csv", "id,job,website_url,website_key\nr1,hcaptcha,nonsense,k\n");
+    case.write(
+        "in.csv",
+        "id,job,website_url,website_key\nr1,hcaptcha,nonsense,k\n",
+    );
     let (code, _, stderr) = finish(&mut command);
     assert_eq!(code, 65, "{stderr}");
     assert!(stderr.contains("in.csv:2: website_url"), "{stderr}");

@@ -183,7 +183,11 @@ pub trait Backlog {
     /// # Errors
     ///
     /// See [`BacklogError`]; where it is `Retryable`, the same batch may be passed again.
-    fn record(&mut self, batch: &[(Ticket, Record)], polls: u64) -> impl Future<Output = Result<(), BacklogError>>;
+    fn record(
+        &mut self,
+        batch: &[(Ticket, Record)],
+        polls: u64,
+    ) -> impl Future<Output = Result<(), BacklogError>>;
 
     /// Puts everything in its final place at the end of a run (ordering, checkpoint), notes `why` it
     /// ended, and lets go.

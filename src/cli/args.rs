@@ -376,14 +376,4 @@ mod tests {
         assert!(parse(&["check", "in.csv", "-v", "-q"]).is_err());
         assert!(parse(&["check", "in.csv", "-q", "--log-level", "warn"]).is_err());
     }
-
-    #[test]
-    fn help_shows_no_value_of_the_environment() {
-        for arg in CommandLine::command()
-            .get_subcommands()
-            .flat_map(|c| c.get_arguments().cloned().collect::<Vec<_>>())
-        {
-            assert_eq!(arg.get_env(), None);
-        }
-    }
 }

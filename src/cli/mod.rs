@@ -20,7 +20,9 @@ use clap::Parser;
 
 use crate::{config, telemetry};
 
-pub use args::{CheckArgs, CommandLine, CsvFile, RunArgs, SettingFlags, SimulateArgs, StatusArgs, Verb};
+pub use args::{
+    CheckArgs, CommandLine, CsvFile, RunArgs, SettingFlags, SimulateArgs, StatusArgs, Verb,
+};
 pub use endpoint::{EndpointError, Sink, Source};
 pub use exit::ExitCode;
 pub use failure::Failure;

@@ -16,7 +16,8 @@ use crate::config::{Config, Environment, Settings};
 use crate::engine::{self, CLAIMED_AHEAD, Engine, Report, Signal};
 use crate::simulator::{SharedBrain, SimulatedTransport, SimulatorSettings};
 use crate::telemetry::{
-    Distributions, EventLog, Observers, Progress, RunView, Screen, Summary, Totals, start_log, table,
+    Distributions, EventLog, Observers, Progress, RunView, Screen, Summary, Totals, start_log,
+    table,
 };
 
 /// From the first byte of a connection to its handshake's end.
@@ -26,7 +27,11 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs to the end, or as far as it gets.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
-    let RunArgs { from, to, settings: flags } = args;
+    let RunArgs {
+        from,
+        to,
+        settings: flags,
+    } = args;
     let config = Config::load(&flags.0, Environment::of_process())?;
     let settings = &config.settings;
     let screen = Screen::stderr();
@@ -36,8 +41,11 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         warn!("{warning}");
     }
     if settings.ordered && to.is_stream() {
-        return Err(Failure::new(ExitCode::Usage, "--ordered: what went to a stream cannot be put in order")
-            .hint("name a file with --to"));
+        return Err(Failure::new(
+            ExitCode::Usage,
+            "--ordered: what went to a stream cannot be put in order",
+        )
+        .hint("name a file with --to"));
     }
     let (backlog, opened) = open(&config, &from, &to)?;
     announce(&opened);
@@ -51,8 +59,8 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         .map_err(|e| Failure::new(ExitCode::Io, e))?;
     let mut log = EventLog;
     let mut distributions = Distributions::default();
-    let mut progress =
-        (!settings.is_quiet()).then(|| runtime.block_on(async { Progress::start(screen, to_settle(&opened)) }));
+    let mut progress = (!settings.is_quiet())
+        .then(|| runtime.block_on(async { Progress::start(screen, to_settle(&opened)) }));
     let report = {
         let mut all: Vec<&mut dyn engine::Observer> = vec![&mut log, &mut distributions];
         if let Some(progress) = &mut progress {
@@ -66,23 +74,27 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     }
     if report.abrupt {
         // The recorder may be in the middle of a write; whatever it finished, the journal knows.
-        print::note(&format!("stopped at once; to go on:\n  {}\n", again::command(std::env::args_os())));
-        process::exit(i32::from(ExitCode::of_run(&report.stop, &report.tally) as u8));
+        print::note(&format!(
+            "stopped at once; to go on:\n  {}\n",
+            again::command(std::env::args_os())
+        ));
+        process::exit(i32::from(
+            ExitCode::of_run(&report.stop, &report.tally) as u8
+        ));
     }
     let panicked = recorder_thread.join().is_err();
     conclude(settings, &opened, &report, &distributions)?;
     if panicked {
-        return Err(Failure::new(ExitCode::Io, "the recorder panicked; this is a bug"));
+        return Err(Failure::new(
+            ExitCode::Io,
+            "the recorder panicked; this is a bug",
+        ));
     }
     Ok(ExitCode::of_run(&report.stop, &report.tally))
 }
 
 /// Opens the backlog: checks the input, takes the locks, puts the last run's traces in order.
-fn open(
-    config: &Config,
-    from: &Source,
-    to: &Sink,
-) -> Result<(CsvBacklog, Opened), Failure> {
+fn open(config: &Config, from: &Source, to: &Sink) -> Result<(CsvBacklog, Opened), Failure> {
     let settings = &config.settings;
     let opened = CsvBacklog::open(CsvSettings {
         input: match from {
@@ -118,9 +130,13 @@ fn open(
 
 /// Where a test wants the process to die.
 fn crash_point() -> Result<Option<CrashPoint>, Failure> {
-    let Some(text) = std::env::var_os("POLLWHEEL_CRASH_AT") else { return Ok(None) };
+    let Some(text) = std::env::var_os("POLLWHEEL_CRASH_AT") else {
+        return Ok(None);
+    };
     let point = text.to_string_lossy().parse();
-    point.map(Some).map_err(|e: String| Failure::new(ExitCode::Config, format!("POLLWHEEL_CRASH_AT: {e}")))
+    point
+        .map(Some)
+        .map_err(|e: String| Failure::new(ExitCode::Config, format!("POLLWHEEL_CRASH_AT: {e}")))
 }
 
 /// What the run begins with.
@@ -134,7 +150,9 @@ fn announce(opened: &Opened) {
         warn!("{warning}");
     }
     for (base_url, jobs) in &opened.elsewhere {
-        warn!("{jobs} jobs live at another API or account ({base_url}); a run with that one ends them");
+        warn!(
+            "{jobs} jobs live at another API or account ({base_url}); a run with that one ends them"
+        );
     }
     if opened.unknown_creates > 0 {
         warn!(
@@ -143,8 +161,13 @@ fn announce(opened: &Opened) {
         );
     }
     if opened.done + opened.adopted > 0 {
-        let to_go = opened.to_go.map_or_else(|| "the rest of the stream".to_owned(), |n| n.to_string());
-        info!("resuming: {} done, {} adopted, {to_go} to go", opened.done, opened.adopted);
+        let to_go = opened
+            .to_go
+            .map_or_else(|| "the rest of the stream".to_owned(), |n| n.to_string());
+        info!(
+            "resuming: {} done, {} adopted, {to_go} to go",
+            opened.done, opened.adopted
+        );
     }
 }
 
@@ -165,7 +188,14 @@ async fn drive(
         let mut simulator = SimulatorSettings::in_process();
         simulator.add_kinds(&config.kinds);
         let transport = SimulatedTransport::new(SharedBrain::new(simulator));
-        return work(Client::new(transport, identity), config, recorder, opened, observer).await;
+        return work(
+            Client::new(transport, identity),
+            config,
+            recorder,
+            opened,
+            observer,
+        )
+        .await;
     }
     let transport = HttpTransport::new(&HttpSettings {
         base_url: config.settings.base_url.as_str().to_owned(),
@@ -174,7 +204,14 @@ async fn drive(
         max_connections: config.settings.max_connections,
     })
     .map_err(|e| Failure::new(ExitCode::Config, e))?;
-    work(Client::new(transport, identity), config, recorder, opened, observer).await
+    work(
+        Client::new(transport, identity),
+        config,
+        recorder,
+        opened,
+        observer,
+    )
+    .await
 }
 
 async fn work<T: Transport + 'static>(
@@ -235,7 +272,10 @@ fn conclude(
     distributions: &Distributions,
 ) -> Result<(), Failure> {
     let journal = opened.journal.as_deref();
-    let status = journal.map(JournalStatus::read).transpose().map_err(Failure::from)?;
+    let status = journal
+        .map(JournalStatus::read)
+        .transpose()
+        .map_err(Failure::from)?;
     let pending = match &status {
         Some(status) => status.total.is_some().then(|| status.pending.all()),
         None => None,
@@ -252,15 +292,25 @@ fn conclude(
     if !matches!(report.stop, engine::StopReason::Done) {
         let mut text = format!("{}\n", super::explain::explain(&report.stop));
         if let Some(journal) = journal {
-            text += &format!("nothing is lost: {} has every step; to go on:\n", journal.display());
+            text += &format!(
+                "nothing is lost: {} has every step; to go on:\n",
+                journal.display()
+            );
         }
         text += &format!("  {}\n", again::command(std::env::args_os()));
         print::note(&text);
     }
     if let Some(path) = &settings.summary {
         let this_run = Totals::of_run(&report.tally, pending, report.elapsed);
-        let all_runs = status.as_ref().map_or_else(|| this_run.clone(), super::status::totals);
-        Summary { all_runs, this_run, stop: report.stop.word() }.write(path)?;
+        let all_runs = status
+            .as_ref()
+            .map_or_else(|| this_run.clone(), super::status::totals);
+        Summary {
+            all_runs,
+            this_run,
+            stop: report.stop.word(),
+        }
+        .write(path)?;
     }
     Ok(())
 }

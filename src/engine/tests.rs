@@ -14,9 +14,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::api::{AccountToken, Identity, Protocol};
 use crate::backlog::memory::{MemoryBacklog, Store};
-use crate::job::{
-    Allowlist, ErrorClass, Kind, Kinds, Request, RequestId, SiteRule, State, Status,
-};
+use crate::job::{Allowlist, ErrorClass, Kind, Kinds, Request, RequestId, SiteRule, State, Status};
 use crate::simulator::{Endpoint, SharedBrain, SimulatedTransport, SimulatorSettings};
 
 /// Everything that outlives an engine.
@@ -71,7 +69,11 @@ impl World {
         Self::with_kind(rows, simulator, |_| ())
     }
 
-    fn with_kind(rows: usize, simulator: SimulatorSettings, change: impl FnOnce(&mut Kind)) -> Self {
+    fn with_kind(
+        rows: usize,
+        simulator: SimulatorSettings,
+        change: impl FnOnce(&mut Kind),
+    ) -> Self {
         WALL.set(None);
         Self {
             store: Store::new(requests(rows, change)),
@@ -79,7 +81,10 @@ impl World {
             settings: Settings {
                 max_in_flight: 200,
                 max_connections: 32,
-                submit_rate: Rate { per_second: 100.0, burst: NonZeroU32::MIN },
+                submit_rate: Rate {
+                    per_second: 100.0,
+                    burst: NonZeroU32::MIN,
+                },
                 poll_rate: None,
                 poll_floor: Duration::from_secs(2),
                 on_unknown_create: UnknownCreatePolicy::Retry,
@@ -95,7 +100,9 @@ impl World {
     }
 
     async fn run(&mut self) -> Report {
-        self.run_until(std::future::pending(), |_| ()).await.expect("nothing killed it")
+        self.run_until(std::future::pending(), |_| ())
+            .await
+            .expect("nothing killed it")
     }
 
     /// Runs until the end or until `kill` is ready, which drops engine and backlog where they stand.
@@ -124,8 +131,13 @@ impl World {
         let client = Client::new(SimulatedTransport::new(self.brain.clone()), identity);
         let (recorder, end) = Recorder::channel(self.settings.max_in_flight + CLAIMED_AHEAD);
         self.settings.spent_before = self.store.borrow().spent();
-        let engine =
-            Engine::new(client, self.settings.clone(), recorder, &mut self.heard, signals);
+        let engine = Engine::new(
+            client,
+            self.settings.clone(),
+            recorder,
+            &mut self.heard,
+            signals,
+        );
         tokio::select! {
             biased;
             () = kill => None,
@@ -153,8 +165,14 @@ impl World {
             assert_eq!(totals.creates_of_polled, 0, "a known job was created again");
             let known = store.entries.len() as u64 + totals.failed;
             let unknown = u64::from(store.sum(|h| h.unknown_creates));
-            assert!(totals.jobs <= known + unknown, "{totals:?}, {unknown} unknown");
-            assert!(totals.jobs <= u64::from(store.sum(|h| h.creates)), "{totals:?}");
+            assert!(
+                totals.jobs <= known + unknown,
+                "{totals:?}, {unknown} unknown"
+            );
+            assert!(
+                totals.jobs <= u64::from(store.sum(|h| h.creates)),
+                "{totals:?}"
+            );
         });
     }
 }
@@ -164,7 +182,10 @@ fn exact(seconds: u64) -> SimulatorSettings {
 }
 
 fn scripted(seconds: u64, script: &str) -> SimulatorSettings {
-    SimulatorSettings { script: script.parse().unwrap(), ..exact(seconds) }
+    SimulatorSettings {
+        script: script.parse().unwrap(),
+        ..exact(seconds)
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,7 +204,10 @@ async fn every_request_is_solved_once_and_politely() {
         assert_eq!(totals.polls, report.tally.polls);
         for job in brain.ledger().jobs() {
             let entry = &world.store.borrow().entries[usize::try_from(job.ordinal).unwrap() - 1];
-            assert_eq!(entry.outcomes[0].remote_id.as_ref().unwrap().to_string(), job.id.to_string());
+            assert_eq!(
+                entry.outcomes[0].remote_id.as_ref().unwrap().to_string(),
+                job.id.to_string()
+            );
         }
     });
 }
@@ -197,23 +221,33 @@ async fn creates_keep_the_rate_in_every_window_and_use_it() {
     let took = start.elapsed();
     world.brain.with(|brain| {
         for millis in [10, 100, 1000, 5000] {
-            let busiest = brain.ledger().busiest(Endpoint::Create, Duration::from_millis(millis));
+            let busiest = brain
+                .ledger()
+                .busiest(Endpoint::Create, Duration::from_millis(millis));
             let permitted = millis / 10 + 1;
             assert!(busiest as u64 <= permitted, "{busiest} in {millis} ms");
         }
     });
     // 1,000 creates at 100/s, and the last one's solve.
-    assert!(took < Duration::from_millis(10_000 * 100 / 95 + 4_500), "{took:?}");
+    assert!(
+        took < Duration::from_millis(10_000 * 100 / 95 + 4_500),
+        "{took:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_poll_rate_holds_over_all_jobs() {
     let mut world = World::new(200, exact(5));
-    world.settings.poll_rate = Some(Rate { per_second: 20.0, burst: NonZeroU32::MIN });
+    world.settings.poll_rate = Some(Rate {
+        per_second: 20.0,
+        burst: NonZeroU32::MIN,
+    });
     world.run().await;
     world.assert_each_ended_once();
     world.brain.with(|brain| {
-        let busiest = brain.ledger().busiest(Endpoint::Poll, Duration::from_secs(1));
+        let busiest = brain
+            .ledger()
+            .busiest(Endpoint::Poll, Duration::from_secs(1));
         assert!(busiest <= 21, "{busiest}");
     });
 }
@@ -260,28 +294,49 @@ async fn a_kill_after_each_single_record_loses_nothing() {
         let simulator = scripted(3, "create url~=row=1 #1: reset_after\npoll job 1 #1: 500");
         let mut world = World::new(3, simulator);
         let breaks = |backlog: &mut MemoryBacklog| backlog.breaks_after = Some(at);
-        let report = world.run_until(std::future::pending(), breaks).await.unwrap();
+        let report = world
+            .run_until(std::future::pending(), breaks)
+            .await
+            .unwrap();
         if at > 0 && matches!(report.stop, StopReason::Done) {
             total = at;
         } else {
-            assert!(matches!(report.stop, StopReason::Backlog(_)), "{:?}", report.stop);
+            assert!(
+                matches!(report.stop, StopReason::Backlog(_)),
+                "{:?}",
+                report.stop
+            );
             world.run().await;
         }
         world.assert_each_ended_once();
-        assert_eq!(world.store.borrow().count(Status::Solved), 3, "broken after {at} records");
+        assert_eq!(
+            world.store.borrow().count(Status::Solved),
+            3,
+            "broken after {at} records"
+        );
         at += 1;
     }
-    assert!(at > 9, "three requests take more than nine records, not {at}");
+    assert!(
+        at > 9,
+        "three requests take more than nine records, not {at}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_solve_is_tried_again_up_to_its_attempts() {
-    let simulator = SimulatorSettings { fail_rate: 1.0, ..exact(3) };
+    let simulator = SimulatorSettings {
+        fail_rate: 1.0,
+        ..exact(3)
+    };
     let mut world = World::with_kind(10, simulator, |kind| kind.attempts = 3);
     let report = world.run().await;
     assert_eq!(report.tally.failed, 10);
     assert_eq!(report.tally.retries, 20);
-    assert_eq!(report.tally.spend, Micros::ZERO, "failed solves are not billed");
+    assert_eq!(
+        report.tally.spend,
+        Micros::ZERO,
+        "failed solves are not billed"
+    );
     assert_eq!(world.creates(), 30);
     let store = world.store.borrow();
     assert!(store.errors().iter().all(|e| *e == ErrorClass::SolveFailed));
@@ -290,20 +345,33 @@ async fn a_failed_solve_is_tried_again_up_to_its_attempts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_never_ends_is_timed_out_by_a_poll_after_its_deadline() {
-    let simulator = SimulatorSettings { never_rate: 1.0, ..exact(3) };
+    let simulator = SimulatorSettings {
+        never_rate: 1.0,
+        ..exact(3)
+    };
     let mut world = World::with_kind(1, simulator, |kind| kind.timeout = Duration::from_secs(61));
     let start = Instant::now();
     let report = world.run().await;
     let took = start.elapsed();
     assert_eq!(world.store.borrow().errors(), [ErrorClass::Timeout]);
-    assert!(took >= Duration::from_secs(61) && took < Duration::from_secs(66), "{took:?}");
-    assert_eq!(report.tally.spend, Micros(1000), "a job that timed out was paid");
+    assert!(
+        took >= Duration::from_secs(61) && took < Duration::from_secs(66),
+        "{took:?}"
+    );
+    assert_eq!(
+        report.tally.spend,
+        Micros(1000),
+        "a job that timed out was paid"
+    );
     assert_eq!(world.creates(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_goes_on_over_restarts() {
-    let simulator = SimulatorSettings { never_rate: 1.0, ..exact(3) };
+    let simulator = SimulatorSettings {
+        never_rate: 1.0,
+        ..exact(3)
+    };
     let mut world = World::with_kind(1, simulator, |kind| kind.timeout = Duration::from_secs(60));
     let start = Instant::now();
     for _ in 0..10 {
@@ -312,24 +380,36 @@ async fn a_deadline_goes_on_over_restarts() {
     }
     world.run().await;
     assert_eq!(world.store.borrow().errors(), [ErrorClass::Timeout]);
-    assert!(start.elapsed() < Duration::from_secs(70), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(70),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_create_is_counted_and_retried_or_failed_as_the_policy_says() {
-    let script = "create url~=row=1 #1: reset_after\ncreate url~=row=2 #1: 503\ncreate url~=row=3 #1: no_id";
+    let script =
+        "create url~=row=1 #1: reset_after\ncreate url~=row=2 #1: 503\ncreate url~=row=3 #1: no_id";
     let mut world = World::new(5, scripted(3, script));
     let report = world.run().await;
     assert_eq!((report.tally.solved, report.tally.unknown_creates), (5, 3));
     assert_eq!(report.tally.creates, 8);
-    assert_eq!(report.tally.spend, Micros(8000), "an unknown create counts as spent");
+    assert_eq!(
+        report.tally.spend,
+        Micros(8000),
+        "an unknown create counts as spent"
+    );
     world.assert_each_ended_once();
 
     let mut world = World::new(5, scripted(3, script));
     world.settings.on_unknown_create = UnknownCreatePolicy::Fail;
     let report = world.run().await;
     assert_eq!((report.tally.solved, report.tally.unknown_creates), (2, 3));
-    assert_eq!(world.store.borrow().errors(), [ErrorClass::UnknownCreate; 3]);
+    assert_eq!(
+        world.store.borrow().errors(),
+        [ErrorClass::UnknownCreate; 3]
+    );
     assert_eq!(world.creates(), 5);
     world.assert_each_ended_once();
 }
@@ -341,15 +421,30 @@ async fn what_never_left_is_neither_paid_nor_counted() {
     assert_eq!((report.tally.solved, report.tally.creates), (3, 3));
     assert_eq!(report.tally.unknown_creates, 0);
     assert_eq!(report.tally.spend, Micros(3000));
-    assert!(world.store.borrow().entries.iter().all(|e| e.outcomes[0].attempts == 1));
+    assert!(
+        world
+            .store
+            .borrow()
+            .entries
+            .iter()
+            .all(|e| e.outcomes[0].attempts == 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_account_fault_stops_creates_and_leaves_rows_unsettled() {
-    for (fault, reason) in [("bad_token", "BadToken"), ("no_balance", "NoBalance"), ("blocked", "Blocked")] {
+    for (fault, reason) in [
+        ("bad_token", "BadToken"),
+        ("no_balance", "NoBalance"),
+        ("blocked", "Blocked"),
+    ] {
         let mut world = World::new(100, scripted(5, &format!("create #21..: {fault}")));
         let report = world.run().await;
-        assert!(format!("{:?}", report.stop).starts_with(reason), "{:?}", report.stop);
+        assert!(
+            format!("{:?}", report.stop).starts_with(reason),
+            "{:?}",
+            report.stop
+        );
         assert_eq!(report.tally.solved, 20, "what was in flight is polled on");
         assert_eq!(report.tally.failed, 0, "no row is burnt");
         assert!(world.creates() < 25, "{} creates", world.creates());
@@ -359,9 +454,16 @@ async fn an_account_fault_stops_creates_and_leaves_rows_unsettled() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_refused_while_polling_leaves_jobs_waiting() {
-    let mut world = World::new(50, scripted(20, "poll from 5s: bad_token\ncreate from 5s: bad_token"));
+    let mut world = World::new(
+        50,
+        scripted(20, "poll from 5s: bad_token\ncreate from 5s: bad_token"),
+    );
     let report = world.run().await;
-    assert!(matches!(report.stop, StopReason::BadToken(_)), "{:?}", report.stop);
+    assert!(
+        matches!(report.stop, StopReason::BadToken(_)),
+        "{:?}",
+        report.stop
+    );
     assert_eq!(report.tally.solved + report.tally.failed, 0);
     let store = world.store.borrow();
     assert!(store.entries.iter().all(|e| e.state == State::Waiting));
@@ -371,20 +473,30 @@ async fn a_token_refused_while_polling_leaves_jobs_waiting() {
 async fn five_refusals_that_nothing_explains_stop_the_run_and_settle_no_row() {
     let mut world = World::new(50, scripted(5, "create: refuse \"MESSAGE_ERROR\""));
     let report = world.run().await;
-    assert!(matches!(&report.stop, StopReason::Refusals(m) if m == "MESSAGE_ERROR"), "{:?}", report.stop);
+    assert!(
+        matches!(&report.stop, StopReason::Refusals(m) if m == "MESSAGE_ERROR"),
+        "{:?}",
+        report.stop
+    );
     assert_eq!(report.tally.failed, 0);
     assert!(world.creates() < 10, "{} creates", world.creates());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_one_request_among_good_ones_is_believed() {
-    let mut world = World::new(40, scripted(5, "create url~=row=7: refuse \"Sitekey is odd\""));
+    let mut world = World::new(
+        40,
+        scripted(5, "create url~=row=7: refuse \"Sitekey is odd\""),
+    );
     let report = world.run().await;
     assert_eq!((report.tally.solved, report.tally.failed), (39, 1));
     let store = world.store.borrow();
     assert_eq!(store.errors(), [ErrorClass::Refused]);
     assert_eq!(store.entries[7].outcomes[0].message, "Sitekey is odd");
-    assert_eq!(store.entries[7].outcomes[0].attempts, 0, "no job was ever made");
+    assert_eq!(
+        store.entries[7].outcomes[0].attempts, 0,
+        "no job was ever made"
+    );
     assert_eq!(report.tally.spend, Micros(39_000));
 }
 
@@ -397,7 +509,10 @@ async fn a_throttled_service_is_left_alone_for_as_long_as_it_asks() {
     world.assert_each_ended_once();
     assert_eq!(world.heard("Throttled"), 1);
     // Between the 429 and its end nothing is sent but what was on the wire.
-    let creates = world.brain.with(|b| b.ledger().busiest(Endpoint::Create, Duration::from_secs(20)));
+    let creates = world.brain.with(|b| {
+        b.ledger()
+            .busiest(Endpoint::Create, Duration::from_secs(20))
+    });
     assert!(creates <= 151, "{creates}");
 }
 
@@ -405,7 +520,11 @@ async fn a_throttled_service_is_left_alone_for_as_long_as_it_asks() {
 async fn a_pause_of_a_year_ends_the_run_and_panics_nowhere() {
     let mut world = World::new(10, scripted(5, "create #3: 429 retry-after=31536000"));
     let report = world.run().await;
-    assert!(matches!(report.stop, StopReason::LongPause(_)), "{:?}", report.stop);
+    assert!(
+        matches!(report.stop, StopReason::LongPause(_)),
+        "{:?}",
+        report.stop
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -418,10 +537,20 @@ async fn an_outage_of_two_minutes_costs_probes_only_and_ends_at_full_rate() {
     assert!(matches!(report.stop, StopReason::Done), "{:?}", report.stop);
     assert_eq!(report.tally.solved, 3000);
     world.assert_each_ended_once();
-    assert!(report.tally.unknown_creates <= 240, "{}", report.tally.unknown_creates);
+    assert!(
+        report.tally.unknown_creates <= 240,
+        "{}",
+        report.tally.unknown_creates
+    );
     // 3,000 creates at 20/s take 150 s, and the outage 120.
-    assert!(start.elapsed() < Duration::from_secs(290), "{:?}", start.elapsed());
-    let busiest = world.brain.with(|b| b.ledger().busiest(Endpoint::Create, Duration::from_secs(1)));
+    assert!(
+        start.elapsed() < Duration::from_secs(290),
+        "{:?}",
+        start.elapsed()
+    );
+    let busiest = world
+        .brain
+        .with(|b| b.ledger().busiest(Endpoint::Create, Duration::from_secs(1)));
     assert!(busiest <= 21, "{busiest}");
 }
 
@@ -430,8 +559,16 @@ async fn a_service_that_never_answers_is_given_up() {
     let mut world = World::new(50, scripted(5, "any: refuse_connection"));
     let start = Instant::now();
     let report = world.run().await;
-    assert!(matches!(&report.stop, StopReason::Unreachable(why) if why.contains("refused")), "{:?}", report.stop);
-    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    assert!(
+        matches!(&report.stop, StopReason::Unreachable(why) if why.contains("refused")),
+        "{:?}",
+        report.stop
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(report.tally.creates, 0);
     assert_eq!(report.tally.failed, 0);
 }
@@ -446,19 +583,35 @@ async fn a_first_signal_drains_and_a_second_ends_at_once() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         send.send(Signal::Interrupt).await.unwrap();
     };
-    let (report, ()) =
-        tokio::join!(world.run_with(std::future::pending(), |_| (), signals), signalled);
+    let (report, ()) = tokio::join!(
+        world.run_with(std::future::pending(), |_| (), signals),
+        signalled
+    );
     let report = report.unwrap();
     assert!(matches!(report.stop, StopReason::Interrupted));
     assert!(!report.abrupt);
-    assert!((22..24).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
-    assert!(world.store.borrow().entries.iter().all(|e| e.state != State::Submitting));
+    assert!(
+        (22..24).contains(&start.elapsed().as_secs()),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(
+        world
+            .store
+            .borrow()
+            .entries
+            .iter()
+            .all(|e| e.state != State::Submitting)
+    );
     let creates = world.creates();
 
     let (send, signals) = mpsc::channel(2);
     send.send(Signal::Terminate).await.unwrap();
     send.send(Signal::Terminate).await.unwrap();
-    let report = world.run_with(std::future::pending(), |_| (), signals).await.unwrap();
+    let report = world
+        .run_with(std::future::pending(), |_| (), signals)
+        .await
+        .unwrap();
     assert!(report.abrupt);
     assert!(matches!(report.stop, StopReason::Terminated));
     assert_eq!(world.creates(), creates);
@@ -470,13 +623,20 @@ async fn a_first_signal_drains_and_a_second_ends_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn spending_never_passes_its_bound_and_uses_it() {
-    let simulator = SimulatorSettings { fail_rate: 0.3, ..exact(10) };
+    let simulator = SimulatorSettings {
+        fail_rate: 0.3,
+        ..exact(10)
+    };
     let mut world = World::new(1000, simulator);
     world.settings.max_in_flight = 500;
     world.settings.submit_rate.per_second = 1000.0;
     world.settings.max_spend = Some(Micros(250_000));
     let report = world.run().await;
-    assert!(matches!(report.stop, StopReason::MaxSpend), "{:?}", report.stop);
+    assert!(
+        matches!(report.stop, StopReason::MaxSpend),
+        "{:?}",
+        report.stop
+    );
     assert_eq!(report.tally.solved, 250);
     assert_eq!(report.tally.spend, Micros(250_000));
     let billed = world.brain.with(|b| b.ledger().totals().billed_micros);
@@ -488,12 +648,19 @@ async fn spending_never_passes_its_bound_and_uses_it() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_in_a_row_end_the_run() {
-    let simulator = SimulatorSettings { fail_rate: 1.0, ..exact(3) };
+    let simulator = SimulatorSettings {
+        fail_rate: 1.0,
+        ..exact(3)
+    };
     let mut world = World::new(100, simulator);
     world.settings.max_failures = Some(7);
     world.settings.max_in_flight = 1;
     let report = world.run().await;
-    assert!(matches!(report.stop, StopReason::MaxFailures), "{:?}", report.stop);
+    assert!(
+        matches!(report.stop, StopReason::MaxFailures),
+        "{:?}",
+        report.stop
+    );
     assert_eq!(report.tally.failed + report.tally.retries, 7);
 }
 
@@ -503,9 +670,20 @@ async fn a_run_time_ends_the_run() {
     world.settings.max_runtime = Some(Duration::from_secs(5));
     let start = Instant::now();
     let report = world.run().await;
-    assert!(matches!(report.stop, StopReason::MaxRuntime), "{:?}", report.stop);
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-    assert_eq!(report.tally.solved, report.tally.creates, "what was begun is finished");
+    assert!(
+        matches!(report.stop, StopReason::MaxRuntime),
+        "{:?}",
+        report.stop
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        report.tally.solved, report.tally.creates,
+        "what was begun is finished"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -513,7 +691,11 @@ async fn a_full_disk_stops_creates_and_loses_nothing_when_there_is_room_again() 
     let mut world = World::new(500, exact(5));
     let full = |backlog: &mut MemoryBacklog| backlog.full_for = 5;
     let report = world.run_until(std::future::pending(), full).await.unwrap();
-    assert!(matches!(report.stop, StopReason::CannotRecord(_)), "{:?}", report.stop);
+    assert!(
+        matches!(report.stop, StopReason::CannotRecord(_)),
+        "{:?}",
+        report.stop
+    );
     assert_eq!(world.heard("RecordingStalled"), 1);
     assert!(world.creates() < 100, "{}", world.creates());
     world.run().await;
@@ -525,8 +707,15 @@ async fn ids_that_cannot_be_recorded_are_told() {
     let mut world = World::new(3, exact(5));
     let breaks = |backlog: &mut MemoryBacklog| backlog.breaks_after = Some(3);
     world.settings.submit_rate.per_second = 1000.0;
-    let report = world.run_until(std::future::pending(), breaks).await.unwrap();
-    assert!(matches!(report.stop, StopReason::Backlog(_)), "{:?}", report.stop);
+    let report = world
+        .run_until(std::future::pending(), breaks)
+        .await
+        .unwrap();
+    assert!(
+        matches!(report.stop, StopReason::Backlog(_)),
+        "{:?}",
+        report.stop
+    );
     assert_eq!(world.heard("Unrecorded") as u64, world.creates());
 }
 

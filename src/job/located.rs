@@ -42,14 +42,35 @@ impl TomlFault {
 /// `T` denies them.
 pub fn parse_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, TomlFault> {
     toml::from_str(text).map_err(|e| {
-        let message = without_values(e.message());
-        TomlFault::at(file, text, e.span().unwrap_or(0..0), message)
+        let span = e.span().unwrap_or(0..0);
+        let mut message = without_values(e.message());
+        if let Some(key) = key_of(text, span.start).filter(|key| !message.contains(key)) {
+            message = format!("{key}: {message}");
+        }
+        TomlFault::at(file, text, span, message)
     })
 }
 
-/// The parser's message less the values that it quotes (`string "hunter2"` becomes `a string`);
-/// names of keys stand in backticks and stay.
+/// The bare key to whose value the byte `at` belongs, where key and value stand on one line.
+fn key_of(text: &str, at: usize) -> Option<&str> {
+    let before = text.get(..at)?;
+    let line = before.rsplit('\n').next()?;
+    let key = line.split_once('=')?.0.trim();
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (!key.is_empty() && key.chars().all(is_bare)).then_some(key)
+}
+
+/// The parser's message less the values that it quotes (`string "hunter2"` becomes `string`, and
+/// so does a number in backticks); names of keys stand in backticks and stay.
 fn without_values(message: &str) -> String {
+    let mut message = message.to_owned();
+    for kind in ["integer `", "floating point `", "boolean `", "character `"] {
+        if let Some((before, rest)) = message.split_once(kind)
+            && let Some((_value, after)) = rest.split_once('`')
+        {
+            message = format!("{before}{}{after}", kind.trim_end_matches(" `"));
+        }
+    }
     let mut parts = message.split('"');
     let mut clean = parts.next().unwrap_or_default().to_owned();
     while let (Some(_quoted), Some(after)) = (parts.next(), parts.next()) {
@@ -75,7 +96,16 @@ mod tests {
         let e = parse_toml::<One>("c.toml", "# x\nnumber = \"hunter2\"\n").unwrap_err();
         assert_eq!(
             e.to_string(),
-            "c.toml:2:10: invalid type: string, expected u32"
+            "c.toml:2:10: number: invalid type: string, expected u32"
+        );
+    }
+
+    #[test]
+    fn a_number_is_a_value_too() {
+        let e = parse_toml::<One>("c.toml", "number = -4711\n").unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            "c.toml:1:10: number: invalid value: integer, expected u32"
         );
     }
 

@@ -1,7 +1,7 @@
 //! The domain, without I/O and without a runtime.
 //!
 //! What must stay true: nothing in here opens a file or a socket, sleeps, or reads a clock.
-//! Values are checked where they enter ([`Request::validate`], [`Allowlist::try_new`],
+//! Values are checked where they enter ([`Request::validate`], [`SiteRule::try_new`],
 //! [`Kind::from_toml`]) and cannot be wrong after. A [`Request`] can only be made by
 //! validation against an [`Allowlist`], so code that holds one holds an authorised one.
 

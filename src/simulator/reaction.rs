@@ -13,7 +13,7 @@ pub struct Reaction {
     pub delay: Duration,
     /// What then.
     pub effect: Effect,
-    /// To be passed to [`Brain::delivered`] once the answer was handed over whole.
+    /// To be passed to [`Brain::delivered`](super::Brain::delivered) once the answer was handed over whole.
     pub receipt: Option<Receipt>,
 }
 

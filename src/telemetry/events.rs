@@ -166,7 +166,7 @@ mod tests {
     fn every_event_has_a_line_and_none_has_a_token() {
         for style in [LogStyle::Text, LogStyle::Json] {
             let text = logged(Level::TRACE, style, || {
-                one_of_each(|event| EventLog.on(event))
+                one_of_each(|event| EventLog.on(event));
             });
             assert_eq!(text.lines().count(), 18, "{text}");
             assert!(!text.contains("hunter2"), "{text}");
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_calm_run_says_little() {
         let text = logged(Level::INFO, LogStyle::Text, || {
-            one_of_each(|event| EventLog.on(event))
+            one_of_each(|event| EventLog.on(event));
         });
         let told: Vec<_> = text
             .lines()

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::Distributions;
 use super::display::span;
-use super::{Distributions};
 use crate::engine::{StopReason, Tally};
 
 /// What a run did, as plain data.

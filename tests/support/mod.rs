@@ -1,5 +1,10 @@
 //! What the end-to-end tests share: the real binary, a real simulator over real sockets, real files.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "a part of each test binary, which uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "a part of each test binary, which uses a part of it"
+)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -30,7 +35,9 @@ impl Api {
             .expect("the simulator starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it was piped");
-        BufReader::new(stdout).read_line(&mut line).expect("the simulator says where it listens");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("the simulator says where it listens");
         let url = line.trim().to_owned();
         assert!(url.starts_with("http://127.0.0.1:"), "no URL but {url:?}");
         Self { child, url }
@@ -45,13 +52,20 @@ impl Api {
     /// The ledger's jobs.
     pub fn jobs(&self) -> Vec<Value> {
         let lines = self.get("/ledger/jobs");
-        lines.lines().map(|line| serde_json::from_str(line).expect("a job is JSON")).collect()
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a job is JSON"))
+            .collect()
     }
 
     fn get(&self, path: &str) -> String {
         let address = self.url.strip_prefix("http://").expect("it is http");
         let mut stream = TcpStream::connect(address).expect("the simulator is there");
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("it listens");
+        write!(
+            stream,
+            "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        )
+        .expect("it listens");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         let (head, body) = answer.split_once("\r\n\r\n").expect("it speaks HTTP");
@@ -74,7 +88,9 @@ pub struct Case {
 
 impl Case {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("there is room for a folder") }
+        Self {
+            folder: tempfile::tempdir().expect("there is room for a folder"),
+        }
     }
 
     /// A case whose input has `rows` good rows of both kinds, each with a URL of its own.
@@ -99,7 +115,9 @@ impl Case {
     /// `pollwheel VERB` in this folder, with the tests' account and site.
     pub fn pollwheel(&self, verb: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pollwheel"));
-        for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("POLLWHEEL_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("POLLWHEEL_"))
+        {
             command.env_remove(name);
         }
         command
@@ -133,22 +151,35 @@ impl Case {
 /// The rows of a CSV file by column.
 pub fn rows(path: &Path) -> Vec<HashMap<String, String>> {
     let mut reader = csv::Reader::from_path(path).expect("there is an output");
-    reader.deserialize().map(|row| row.expect("the output is well-formed CSV")).collect()
+    reader
+        .deserialize()
+        .map(|row| row.expect("the output is well-formed CSV"))
+        .collect()
 }
 
 /// An input of good rows.
 pub fn rows_csv(numbers: std::ops::Range<usize>) -> String {
     let mut text = "id,job,website_url,website_key,note\n".to_owned();
     for n in numbers {
-        let job = if n % 3 == 0 { "recaptcha-v2" } else { "hcaptcha" };
-        text.push_str(&format!("r{n},{job},https://h{n}.example.com/login?row={n},key-{n},\"note, {n}\"\n"));
+        let job = if n % 3 == 0 {
+            "recaptcha-v2"
+        } else {
+            "hcaptcha"
+        };
+        text.push_str(&format!(
+            "r{n},{job},https://h{n}.example.com/login?row={n},key-{n},\"note, {n}\"\n"
+        ));
     }
     text
 }
 
 /// Runs it to its end and gives code, stdout and stderr.
 pub fn finish(command: &mut Command) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = command.output().expect("the binary starts");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("the binary starts");
     let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
     let (stdout, stderr) = (text(stdout), text(stderr));
     assert!(!stderr.contains("panicked"), "{stderr}");
@@ -169,13 +200,18 @@ pub fn signal(child: &Child, signal: &str) {
 pub fn hold_against_ledger(case: &Case, api: &Api, rows: usize) {
     let summary = case.summary();
     let output = case.rows();
-    let jobs: HashMap<String, Value> =
-        api.jobs().into_iter().map(|job| (text_of(&job["job_id"]), job)).collect();
+    let jobs: HashMap<String, Value> = api
+        .jobs()
+        .into_iter()
+        .map(|job| (text_of(&job["job_id"]), job))
+        .collect();
     let mut seen = std::collections::HashSet::new();
     for row in &output {
         assert!(seen.insert(row["id"].clone()), "{} stands twice", row["id"]);
         if row["status"] == "solved" {
-            let job = jobs.get(&row["remote_id"]).unwrap_or_else(|| panic!("{row:?} has no job"));
+            let job = jobs
+                .get(&row["remote_id"])
+                .unwrap_or_else(|| panic!("{row:?} has no job"));
             assert_eq!(row["token"], text_of(&job["token"]), "{}", row["id"]);
             assert_eq!(row["website_url"], text_of(&job["url"]), "{}", row["id"]);
         }
@@ -186,17 +222,27 @@ pub fn hold_against_ledger(case: &Case, api: &Api, rows: usize) {
     // one of unknown fate; one that was polled was recorded.
     assert_eq!(number(&ledger, "creates_of_polled"), 0, "{ledger}");
     let jobs = number(&ledger, "jobs");
-    let (creates, unknown) = (number(&summary, "creates"), number(&summary, "unknown_creates"));
+    let (creates, unknown) = (
+        number(&summary, "creates"),
+        number(&summary, "unknown_creates"),
+    );
     assert!(rows as u64 <= jobs, "{ledger}");
-    assert!(jobs <= rows as u64 + number(&ledger, "failed") + unknown, "{ledger} {summary}");
+    assert!(
+        jobs <= rows as u64 + number(&ledger, "failed") + unknown,
+        "{ledger} {summary}"
+    );
     assert!(jobs <= creates, "{ledger} {summary}");
     assert_eq!(number(&summary, "pending"), 0, "{summary}");
 }
 
 pub fn number(value: &Value, key: &str) -> u64 {
-    value[key].as_u64().unwrap_or_else(|| panic!("no {key} in {value}"))
+    value[key]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no {key} in {value}"))
 }
 
 fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -357,7 +357,11 @@ fn every_crash_point_is_survived() {
                         record(&mut backlog, &[(job.ticket, step)]).map_err(|_| ())?;
                     }
                 }
-                backlog.close("done").now_or_never().unwrap().map_err(|_| ())
+                backlog
+                    .close("done")
+                    .now_or_never()
+                    .unwrap()
+                    .map_err(|_| ())
             })();
             let opened = run(&bench, Status::Solved, |_| {});
             let mut ids = bench.ids();

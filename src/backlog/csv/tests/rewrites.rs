@@ -159,7 +159,11 @@ fn every_crash_point_of_a_rewrite_is_survived() {
                             assert_eq!(bench.ids().len(), 4, "whole at every instant");
                         }
                     }
-                    backlog.close("done").now_or_never().unwrap().map_err(|_| ())
+                    backlog
+                        .close("done")
+                        .now_or_never()
+                        .unwrap()
+                        .map_err(|_| ())
                 })();
                 assert_eq!(bench.ids().len(), 4, "{point}:{times}");
                 run(&bench, Status::Solved, settings);
