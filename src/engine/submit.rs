@@ -21,6 +21,8 @@ const CLAIM_AGAIN: Duration = Duration::from_millis(50);
 
 /// The pause where a throttling service names none, doubled with every further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// The shortest pause, however little is asked for.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause that we choose ourselves.
 const LONGEST_OWN_PAUSE: Duration = Duration::from_secs(60);
 /// A service that asks for a longer pause is not waited for.
@@ -363,7 +365,8 @@ impl<T: Transport + 'static> Engine<'_, T> {
             .saturating_mul(1 << self.throttles_in_row.min(8))
             .min(LONGEST_OWN_PAUSE);
         self.throttles_in_row += 1;
-        let pause = asked.map_or(own, |RetryAfter(pause)| pause);
+        // A service that asks for no pause at all gets a short one: nothing loops without a wait.
+        let pause = asked.map_or(own, |RetryAfter(pause)| pause.max(SHORTEST_PAUSE));
         if pause > LONGEST_PAUSE {
             self.stop(StopReason::LongPause(pause));
             return;

@@ -517,6 +517,19 @@ async fn a_throttled_service_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_of_nothing_is_a_pause_all_the_same() {
+    let mut world = World::new(5, scripted(5, "create to 30s: 429 retry-after=0"));
+    let report = world.run().await;
+    assert!(matches!(report.stop, StopReason::Done), "{:?}", report.stop);
+    assert!(
+        world.creates() <= 40,
+        "{} creates in 30 s of throttling",
+        world.creates()
+    );
+    world.assert_each_ended_once();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_of_a_year_ends_the_run_and_panics_nowhere() {
     let mut world = World::new(10, scripted(5, "create #3: 429 retry-after=31536000"));
     let report = world.run().await;

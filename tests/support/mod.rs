@@ -186,12 +186,12 @@ pub fn finish(command: &mut Command) -> (i32, String, String) {
     (status.code().unwrap_or(-1), stdout, stderr)
 }
 
-/// Sends a signal by number.
+/// Sends a signal by its name, such as `-INT`, with the shell's own `kill`.
 pub fn signal(child: &Child, signal: &str) {
-    let status = Command::new("kill")
-        .args([signal, &child.id().to_string()])
+    let status = Command::new("sh")
+        .args(["-c", &format!("kill {signal} {}", child.id())])
         .status()
-        .expect("there is a kill command");
+        .expect("there is a shell");
     assert!(status.success());
 }
 

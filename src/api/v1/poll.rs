@@ -35,7 +35,9 @@ pub(in crate::api) fn decode(
     if let Some(token) = solved {
         return PollReply::Solved(token);
     }
-    if answer.status == 429 {
+    // A 503 that says when to come back is a request to slow down, too. (Of a create it leaves open
+    // whether the server acted, so there it stays unknown.)
+    if answer.status == 429 || answer.status == 503 && answer.retry_after.is_some() {
         return PollReply::Throttled(answer.retry_after);
     }
     match body {
