@@ -289,7 +289,7 @@ fn bad_files() {
         ),
         (
             "max_in_flight = hunter2",
-            "DIR/config.toml:1:17: string values must be quoted, expected literal string",
+            "DIR/config.toml:1:17: max_in_flight: string values must be quoted, expected literal string",
         ),
     ];
     let mut wrong = String::new();

@@ -2,6 +2,7 @@
 //! dropped without being closed.
 
 mod guard;
+mod kill;
 mod model;
 mod resume;
 mod rewrites;
@@ -74,7 +75,12 @@ impl Bench {
     }
 
     fn open_with(&self, change: impl FnOnce(&mut CsvSettings)) -> (CsvBacklog, Opened) {
-        self.try_open(change).unwrap_or_else(|e| panic!("{e}"))
+        // A child that another test starts holds our locks, too, from its fork to its exec.
+        let patient = |settings: &mut CsvSettings| {
+            settings.lock_wait = Duration::from_secs(10);
+            change(settings);
+        };
+        self.try_open(patient).unwrap_or_else(|e| panic!("{e}"))
     }
 
     fn try_open(
