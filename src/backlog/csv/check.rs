@@ -8,14 +8,16 @@ use std::path::Path;
 
 use crate::job::{Allowlist, FieldsHash, Kinds, Problem, RequestId};
 
+use super::OpenError;
 use super::header::{Fault, Header, Judge};
 use super::identity::{Key, Keys, RowHash};
 use super::input::{CsvInput, Input, Next};
 use super::journal::Journal;
+use super::known::Known;
 use super::reader::{ReadFault, Row};
 use super::report::InputReport;
-use super::seen::{Known, Seen};
-use super::{OpenError, journal};
+use super::seen::Seen;
+use super::storage::open_error;
 
 /// Checks a file as a run would, without a journal and without a lock.
 ///
@@ -101,7 +103,7 @@ pub(super) fn check_rows(
                 let hash = keys.hash(id.as_str());
                 let found = find(&seen.known, keys, journal, id, fields);
                 match found.map_err(|e| {
-                    journal::open_error(Path::new(journal.map_or("journal", Journal::name)), &e)
+                    open_error(Path::new(journal.map_or("journal", Journal::name)), &e)
                 })? {
                     Found::New => seen.note_new(hash),
                     Found::Known(n) => seen.note_known(n, hash),
@@ -153,7 +155,7 @@ pub(super) fn check_rows(
 
 /// Reads a row of a file that is being checked.
 fn next(input: &mut Input, row: &mut Row, report: &mut InputReport) -> Result<bool, OpenError> {
-    match input.next(row) {
+    match input.next(row, true) {
         Ok(next) => Ok(next == Next::Row),
         Err(ReadFault::Io(e)) => Err(OpenError::InputUnreadable {
             file: input.name.clone(),

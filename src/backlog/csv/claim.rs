@@ -14,10 +14,10 @@ use super::header::{Fault, Judged, stored_values};
 use super::identity::{Key, RowHash};
 use super::input::Next;
 use super::journal::{Journal, NewJob, Stored};
+use super::known::Standing;
 use super::progress::Progress;
 use super::reader::{ReadFault, Row};
 use super::report::RowProblem;
-use super::seen::Standing;
 use super::{CsvBacklog, InHand};
 
 /// A row, or a stored request, that is to be settled as rejected.
@@ -82,12 +82,24 @@ impl CsvBacklog {
 
     fn read(&mut self, row: &mut Row) -> Result<Next, BacklogError> {
         let name = self.input.name.clone();
-        let next = self.input.next(row).map_err(|fault| match fault {
+        // What is in hand already is not held up by what may come.
+        let patient = self.ready.is_empty() && self.rejects.is_empty() && self.told.is_empty();
+        let next = self.input.next(row, patient).map_err(|fault| match fault {
             ReadFault::Io(e) => BacklogError::BadInput(format!("{name}: cannot be read on: {e}")),
             ReadFault::TooLong { line } => BacklogError::BadInput(place(&name, line, too_long())),
         })?;
-        if next == Next::Row && !self.input.is_file() {
-            self.counts.rows = Some(self.counts.rows.unwrap_or_default() + 1);
+        match next {
+            Next::Row if self.input.is_file() => self.unread = self.unread.saturating_sub(1),
+            Next::Row => self.counts.rows = Some(self.counts.rows.unwrap_or_default() + 1),
+            Next::End if self.unread > 0 => {
+                let why = format!(
+                    "{name}: it became shorter by {} rows while it was read",
+                    self.unread
+                );
+                self.unread = 0;
+                return Err(BacklogError::BadInput(why));
+            }
+            Next::End | Next::NotYet => {}
         }
         Ok(next)
     }

@@ -52,7 +52,7 @@ fn in_flight(path: &Path) -> Result<u64, OpenError> {
     let Some(journal) = Journal::open(path)? else {
         return Ok(0);
     };
-    let failed = |e| super::journal::open_error(path, &e);
+    let failed = |e| super::storage::open_error(path, &e);
     let select = "SELECT count(*) FROM job WHERE state = 'waiting'";
     let count: i64 = journal
         .db

@@ -3,7 +3,7 @@
 //! What must stay true: a row is judged by the header's names alone, never by the order of columns; the
 //! same function judges it in the check, in the run, and when a job is adopted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::job::{Allowlist, Kind, Kinds, Problem, RESULT_COLUMNS, Request, RequestId, Value};
@@ -51,6 +51,7 @@ impl Header {
             return Err(vec![Fault::malformed(None, fault)]);
         }
         let mut names: Vec<String> = Vec::with_capacity(row.len());
+        let mut places = HashMap::new();
         for cell in row.iter() {
             let Some(name) = text(cell).map(str::trim) else {
                 faults.push(Fault::malformed(
@@ -67,7 +68,7 @@ impl Header {
             if RESULT_COLUMNS.contains(&name) {
                 let why = "is a result column of pollwheel's; rename it or leave it out".to_owned();
                 faults.push(Fault::malformed(Some(&shown.to_string()), why));
-            } else if let Some(first) = names.iter().position(|n| n == name) {
+            } else if let Some(first) = places.insert(name, names.len()) {
                 let why = format!(
                     "stands twice, as columns {} and {}",
                     first + 1,

@@ -39,7 +39,7 @@ impl std::fmt::Debug for CsvInput {
 
 /// Rows read ahead of a stream. Few, since each may be large.
 const READ_AHEAD: usize = 16;
-/// How long a claim waits for a stream's next row.
+/// How long a claim that has nothing yet waits for a stream's next row.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 type FileReader = Reader<Sniffed<Take<File>>>;
@@ -146,27 +146,29 @@ impl Input {
         matches!(self.rows, Rows::File { .. })
     }
 
-    /// Reads the next row.
-    pub(super) fn next(&mut self, row: &mut Row) -> Result<Next, ReadFault> {
+    /// Reads the next row. Where a stream has none, it waits an instant only if `patient`.
+    pub(super) fn next(&mut self, row: &mut Row, patient: bool) -> Result<Next, ReadFault> {
         if self.ended {
             return Ok(Next::End);
         }
         let got = match &mut self.rows {
             Rows::File { reader, .. } => reader.read(row)?,
-            Rows::Stream(rows) => match rows.recv_timeout(PATIENCE) {
-                Ok(Ok(Some(next))) => {
-                    *row = next;
-                    true
+            Rows::Stream(rows) => {
+                match rows.recv_timeout(if patient { PATIENCE } else { Duration::ZERO }) {
+                    Ok(Ok(Some(next))) => {
+                        *row = next;
+                        true
+                    }
+                    Ok(Ok(None)) => false,
+                    Ok(Err(fault)) => return Err(fault),
+                    Err(RecvTimeoutError::Timeout) => return Ok(Next::NotYet),
+                    Err(RecvTimeoutError::Disconnected) => {
+                        return Err(ReadFault::Io(std::io::Error::other(
+                            "its reader ended early",
+                        )));
+                    }
                 }
-                Ok(Ok(None)) => false,
-                Ok(Err(fault)) => return Err(fault),
-                Err(RecvTimeoutError::Timeout) => return Ok(Next::NotYet),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(ReadFault::Io(std::io::Error::other(
-                        "its reader ended early",
-                    )));
-                }
-            },
+            }
         };
         self.ended = !got;
         Ok(if got { Next::Row } else { Next::End })

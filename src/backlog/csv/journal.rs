@@ -13,17 +13,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Statement, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use crate::api::Identity;
 use crate::backlog::{BacklogError, History, Waiting};
-use crate::job::{FieldsHash, Micros, Outcome, RemoteId, RequestId, State, Status};
+use crate::job::{FieldsHash, Micros, RemoteId, RequestId, State, Status};
 
 use super::OpenError;
+use super::batch::Batch;
 use super::identity::Keys;
+use super::known::{Known, Standing};
 use super::progress::Progress;
 use super::schema;
-use super::seen::{Known, Standing};
+use super::storage::{backlog_error, open_error};
 
 /// How long a reader who holds the journal (a shell with an open transaction) is waited for.
 const BUSY: Duration = Duration::from_secs(5);
@@ -375,11 +377,7 @@ impl Journal {
     /// Begins a transaction.
     pub(super) fn batch(&self) -> rusqlite::Result<Batch<'_>> {
         self.db.execute_batch("BEGIN IMMEDIATE")?;
-        Ok(Batch {
-            db: &self.db,
-            statements: [const { None }; SQL.len()],
-            is_open: true,
-        })
+        Ok(Batch::of(&self.db))
     }
 
     /// Makes the journal one file again.
@@ -417,308 +415,6 @@ pub(super) fn check_version(db: &Connection, path: &Path) -> Result<(), OpenErro
         ));
     }
     Ok(())
-}
-
-/// An error of SQLite's while a journal is opened.
-pub(super) fn open_error(path: &Path, e: &rusqlite::Error) -> OpenError {
-    match storage_fault(e) {
-        Some(Fault::Full(kind)) => {
-            OpenError::not_writable(path, io::Error::new(kind, e.to_string()))
-        }
-        _ => OpenError::DamagedJournal {
-            journal: path.to_owned(),
-            why: e.to_string(),
-        },
-    }
-}
-
-enum Fault {
-    /// It may go well later.
-    Full(io::ErrorKind),
-    /// It is not a journal any more.
-    Damaged,
-}
-
-fn storage_fault(e: &rusqlite::Error) -> Option<Fault> {
-    use rusqlite::ffi;
-    let rusqlite::Error::SqliteFailure(e, _) = e else {
-        return None;
-    };
-    match e.extended_code {
-        // What of a failed fsync is on the disk cannot be told.
-        ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC | ffi::SQLITE_IOERR_CLOSE => {
-            return None;
-        }
-        _ => {}
-    }
-    match e.extended_code & 0xff {
-        ffi::SQLITE_FULL => Some(Fault::Full(io::ErrorKind::StorageFull)),
-        ffi::SQLITE_IOERR => Some(Fault::Full(io::ErrorKind::Other)),
-        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Some(Fault::Full(io::ErrorKind::ResourceBusy)),
-        ffi::SQLITE_READONLY | ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM => {
-            Some(Fault::Full(io::ErrorKind::PermissionDenied))
-        }
-        ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => Some(Fault::Damaged),
-        _ => None,
-    }
-}
-
-/// An error of SQLite's in a run.
-pub(super) fn backlog_error(name: &str, e: rusqlite::Error) -> BacklogError {
-    match storage_fault(&e) {
-        Some(Fault::Full(kind)) => BacklogError::Retryable {
-            what: format!("{name}: cannot be written"),
-            source: io::Error::new(kind, e),
-        },
-        Some(Fault::Damaged) => BacklogError::Fatal {
-            what: format!("{name}: the journal is damaged: {e}"),
-        },
-        None => BacklogError::Fatal {
-            what: format!("{name}: {e}"),
-        },
-    }
-}
-
-const SQL: [&str; 9] = [
-    schema::INSERT_JOB,
-    schema::BEGIN_AGAIN,
-    schema::STEP,
-    schema::SETTLE,
-    schema::INSERT_OUTBOX,
-    schema::TRIM_OUTBOX,
-    schema::REPLACE,
-    schema::CHECKPOINT,
-    schema::UPDATE_RUN,
-];
-
-/// A transaction. Dropped without a commit, it leaves nothing behind.
-pub(super) struct Batch<'a> {
-    db: &'a Connection,
-    statements: [Option<Statement<'a>>; SQL.len()],
-    is_open: bool,
-}
-
-impl<'a> Batch<'a> {
-    /// A statement, prepared once per batch.
-    fn statement(&mut self, sql: &'static str) -> rusqlite::Result<&mut Statement<'a>> {
-        let n = SQL.iter().position(|s| *s == sql).unwrap_or_default();
-        let slot = &mut self.statements[n];
-        match slot {
-            Some(statement) => Ok(statement),
-            None => Ok(slot.insert(self.db.prepare(sql)?)),
-        }
-    }
-
-    /// A job comes into the journal: begun, or settled at once.
-    pub(super) fn insert(
-        &mut self,
-        seq: u32,
-        job: &NewJob,
-        progress: &Progress,
-        begun: Option<(&[u8], i64, Timestamp)>,
-        outcome: Option<&Outcome>,
-    ) -> rusqlite::Result<()> {
-        let (row, api, begun_at) = match begun {
-            Some((row, api, at)) => (Some(row), Some(api), Some(at.as_millisecond())),
-            None => (None, None, None),
-        };
-        let Columns {
-            state,
-            creates,
-            failed,
-            unknown,
-            crashes,
-            polls,
-            spent,
-            remote_id,
-            submitted_at,
-            deadline,
-        } = Columns::of(progress);
-        self.statement(schema::INSERT_JOB)?.execute(params![
-            seq,
-            job.id.as_str(),
-            job.fields.map(|f| f.0),
-            job.kind,
-            job.request,
-            row,
-            api,
-            begun_at,
-            false,
-            outcome.map(|o| o.status.as_str()),
-            outcome.and_then(|o| o.error).map(|e| e.as_str()),
-            outcome.map(|o| o.finished_at.as_millisecond()),
-            state,
-            creates,
-            failed,
-            unknown,
-            crashes,
-            polls,
-            spent,
-            remote_id,
-            submitted_at,
-            deadline
-        ])?;
-        Ok(())
-    }
-
-    /// A job of the journal's is begun again, from this row and at this API.
-    pub(super) fn begin_again(
-        &mut self,
-        seq: u32,
-        row: &[u8],
-        api: i64,
-        at: Timestamp,
-        replaces: bool,
-    ) -> rusqlite::Result<()> {
-        let values = params![seq, row, api, at.as_millisecond(), replaces];
-        self.statement(schema::BEGIN_AGAIN)?
-            .execute(values)
-            .map(|_| ())
-    }
-
-    /// A job moves on.
-    pub(super) fn step(&mut self, seq: u32, progress: &Progress) -> rusqlite::Result<()> {
-        let Columns {
-            state,
-            creates,
-            failed,
-            unknown,
-            crashes,
-            polls,
-            spent,
-            remote_id,
-            submitted_at,
-            deadline,
-        } = Columns::of(progress);
-        let values = params![
-            seq,
-            state,
-            creates,
-            failed,
-            unknown,
-            crashes,
-            polls,
-            spent,
-            remote_id,
-            submitted_at,
-            deadline
-        ];
-        self.statement(schema::STEP)?.execute(values).map(|_| ())
-    }
-
-    /// A job has its outcome.
-    pub(super) fn settle(&mut self, seq: u32, outcome: &Outcome) -> rusqlite::Result<()> {
-        let error = outcome.error.map(|e| e.as_str());
-        let values = params![
-            seq,
-            outcome.status.as_str(),
-            error,
-            outcome.finished_at.as_millisecond()
-        ];
-        self.statement(schema::SETTLE)?.execute(values).map(|_| ())
-    }
-
-    /// A line is to be appended to the output.
-    pub(super) fn outbox(&mut self, out_seq: i64, line: &[u8]) -> rusqlite::Result<()> {
-        self.statement(schema::INSERT_OUTBOX)?
-            .execute(params![out_seq, line])
-            .map(|_| ())
-    }
-
-    /// A line is to take the place of the one that the output has of this id.
-    pub(super) fn replace(&mut self, id: &RequestId, line: &[u8]) -> rusqlite::Result<()> {
-        self.statement(schema::REPLACE)?
-            .execute(params![id.as_str(), line])
-            .map(|_| ())
-    }
-
-    /// Lines up to the checkpoint are durable in the output; their copies go.
-    pub(super) fn checkpoint(&mut self, at: &Checkpoint) -> rusqlite::Result<()> {
-        let (dev, inode) = (at.file.0.cast_signed(), at.file.1.cast_signed());
-        let values = params![int(at.length), dev, inode, at.tail, at.out_seq];
-        self.statement(schema::CHECKPOINT)?.execute(values)?;
-        self.statement(schema::TRIM_OUTBOX)?
-            .execute([at.out_seq])
-            .map(|_| ())
-    }
-
-    /// The run's counts.
-    pub(super) fn run(&mut self, run: i64, c: &RunCounts) -> rusqlite::Result<()> {
-        let values = params![
-            run,
-            c.rows.map(int),
-            int(c.solved),
-            int(c.failed),
-            int(c.rejected),
-            c.creates,
-            c.unknown_creates,
-            c.retries,
-            int(c.polls),
-            c.spend,
-            int(c.elapsed_ms)
-        ];
-        self.statement(schema::UPDATE_RUN)?
-            .execute(values)
-            .map(|_| ())
-    }
-
-    /// Something that is done once in a run.
-    pub(super) fn execute(
-        &mut self,
-        sql: &str,
-        values: impl rusqlite::Params,
-    ) -> rusqlite::Result<()> {
-        self.db.execute(sql, values).map(|_| ())
-    }
-
-    /// Makes it durable.
-    pub(super) fn commit(mut self) -> rusqlite::Result<()> {
-        self.statements = [const { None }; SQL.len()];
-        self.db.execute_batch("COMMIT")?;
-        self.is_open = false;
-        Ok(())
-    }
-}
-
-impl Drop for Batch<'_> {
-    fn drop(&mut self) {
-        self.statements = [const { None }; SQL.len()];
-        // SQLite has rolled back by itself after some errors.
-        if self.is_open && !self.db.is_autocommit() {
-            let _ = self.db.execute_batch("ROLLBACK");
-        }
-    }
-}
-
-struct Columns {
-    state: &'static str,
-    creates: u32,
-    failed: u32,
-    unknown: u32,
-    crashes: u32,
-    polls: u32,
-    spent: i64,
-    remote_id: Option<String>,
-    submitted_at: Option<i64>,
-    deadline: Option<i64>,
-}
-
-impl Columns {
-    fn of(progress: &Progress) -> Self {
-        let waiting = progress.waiting.as_ref();
-        Self {
-            state: progress.state.as_str(),
-            creates: progress.history.creates,
-            failed: progress.history.failed_attempts,
-            unknown: progress.history.unknown_creates,
-            crashes: progress.crashes,
-            polls: progress.history.polls,
-            spent: progress.history.spent.0,
-            remote_id: progress.remote_id.as_ref().map(RemoteId::to_json),
-            submitted_at: waiting.map(|w| w.submitted_at.as_millisecond()),
-            deadline: waiting.map(|w| w.deadline.as_millisecond()),
-        }
-    }
 }
 
 /// Where the journal of an output or an input is, unless the user says otherwise.

@@ -20,6 +20,7 @@
 //! Files: `OUTPUT` and `JOURNAL` (with SQLite's `-wal` and `-shm`), `JOURNAL.lock`; `OUTPUT.rewrite` while
 //! `--ordered` or `--retry-failed` rewrite it; `.bak` of both after `--fresh`. All are 0600.
 
+mod batch;
 mod check;
 mod claim;
 mod crash;
@@ -29,7 +30,9 @@ mod header;
 mod identity;
 mod input;
 mod journal;
+mod known;
 mod layout;
+mod levels;
 mod lock;
 mod open;
 mod order;
@@ -38,12 +41,15 @@ mod progress;
 mod reader;
 mod record;
 mod recover;
+mod refuse;
 mod report;
 mod rewrite;
 mod schema;
 mod seen;
 mod sink;
+mod start;
 mod status;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -143,6 +149,8 @@ pub struct CsvBacklog {
     /// Rows that may still be handed out or rejected.
     left: Option<u64>,
     exhausted: bool,
+    /// Rows of a file that were checked and not read for claims yet.
+    unread: u64,
     /// Adopted jobs that are still to be handed out, by their numbers.
     to_adopt: VecDeque<u32>,
     /// Claimed, and not handed out because the claim failed.

@@ -18,8 +18,8 @@ use super::journal::Checkpoint;
 /// How much of the end of a file is hashed.
 pub(super) const TAIL: usize = 64 << 10;
 
-/// The last bytes of a file.
-#[derive(Clone, Debug, Default)]
+/// The last bytes of a file. No `Debug`: there are tokens in it.
+#[derive(Clone, Default)]
 pub(super) struct Tail(Vec<u8>);
 
 impl Tail {
@@ -48,7 +48,6 @@ impl Tail {
 }
 
 /// An output file that is ours.
-#[derive(Debug)]
 pub(super) struct OutputFile {
     pub(super) file: File,
     /// Where it really is: no symlink.

@@ -13,9 +13,10 @@ use crate::backlog::{BacklogError, Record, Ticket};
 use crate::job::State;
 use crate::sink::csv::outcome_line;
 
+use super::batch::Batch;
 use super::claim::Reject;
 use super::crash::Crash;
-use super::journal::{Batch, NewJob, RunCounts};
+use super::journal::{NewJob, RunCounts};
 use super::order::order;
 use super::progress::{Delta, Progress, fingerprint};
 use super::rewrite;

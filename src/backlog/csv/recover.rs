@@ -15,10 +15,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
-use super::OpenError;
-use super::journal::Checkpoint;
-use super::output::{Tail, identity};
+use super::crash::Crash;
+use super::journal::{Checkpoint, Journal};
+use super::output::{OutputFile, Tail, create_new, identity, sync_folder};
+use super::{OpenError, lock};
 
 /// What the bytes beyond the checkpoint are.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,9 +102,85 @@ pub(super) fn inspect(
     }
 }
 
+/// Goes on with the output where the journal says, or makes it. Gives back the file and the last line in it.
+pub(super) fn continue_output(
+    journal: &Journal,
+    path: &Path,
+    file: Option<File>,
+    wait: Duration,
+    crash: &mut Crash,
+) -> Result<(OutputFile, i64), OpenError> {
+    let failed = |e| OpenError::Recovery(journal.error(e));
+    let io_failed = |e| OpenError::not_writable(path, e);
+    let at = journal.checkpoint("checkpoint").map_err(failed)?;
+    let outbox = journal.outbox().map_err(failed)?;
+    let last = outbox
+        .last()
+        .map(|(out_seq, _)| *out_seq)
+        .or(at.map(|at| at.out_seq))
+        .unwrap_or_default();
+    let pending: Vec<u8> = outbox.into_iter().flat_map(|(_, line)| line).collect();
+    // Nothing was written before the first checkpoint, which knows of an empty file.
+    let nothing = at.is_none_or(|at| at.length == 0);
+    let (file, at) = match (file, at) {
+        (Some(file), Some(at)) => (file, at),
+        (None, Some(_)) if !nothing => {
+            return Err(OpenError::OutputChanged {
+                output: path.to_owned(),
+                found: "it is gone".to_owned(),
+            });
+        }
+        (file, _) => {
+            let file = match file {
+                Some(file) if file.metadata().map_err(io_failed)?.len() == 0 => file,
+                Some(_) => {
+                    let found = "it holds something, and nothing was written to it yet".to_owned();
+                    return Err(OpenError::OutputChanged {
+                        output: path.to_owned(),
+                        found,
+                    });
+                }
+                None => create_new(path).map_err(io_failed)?,
+            };
+            if !lock::acquire(&file, wait).map_err(io_failed)? {
+                return Err(OpenError::Locked {
+                    what: path.to_owned(),
+                });
+            }
+            sync_folder(path).map_err(io_failed)?;
+            let file_identity = identity(&file.metadata().map_err(io_failed)?);
+            let tail = *blake3::hash(b"").as_bytes();
+            let at = Checkpoint {
+                length: 0,
+                file: file_identity,
+                tail,
+                out_seq: -1,
+            };
+            let mut batch = journal.batch().map_err(failed)?;
+            batch.checkpoint(&at).map_err(failed)?;
+            batch.commit().map_err(failed)?;
+            (file, at)
+        }
+    };
+    let ours = inspect(path, Some(&file), &at, &pending)?;
+    if file.metadata().map_err(io_failed)?.len() > ours {
+        file.set_len(ours).map_err(io_failed)?;
+    }
+    // What stands there already may never have reached the disk.
+    file.sync_all().map_err(io_failed)?;
+    let mut output = OutputFile::new(file, path.to_owned(), ours).map_err(io_failed)?;
+    let there = usize::try_from(ours - at.length).unwrap_or(pending.len());
+    if there < pending.len() {
+        output.append(&pending[there..], crash)?;
+    }
+    let mut batch = journal.batch().map_err(failed)?;
+    batch.checkpoint(&output.checkpoint(last)).map_err(failed)?;
+    batch.commit().map_err(failed)?;
+    Ok((output, last))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::output::create_new;
     use super::*;
 
     #[test]

@@ -5,176 +5,10 @@
 //! bytes in [`Levels`] (16 while two runs are merged). Hashes only make candidates: whoever refuses
 //! a row for its id looks at the id itself ([`Repeats`] by a second, independent hash).
 
-use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::job::FieldsHash;
-
-use super::identity::Key;
-
-/// How a row of the journal stands, as far as claims care.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(super) enum Standing {
-    /// It has its outcome: nothing is to be done.
-    Settled = 0,
-    /// It has its outcome and failed: `--retry-failed` takes it up again.
-    Failed = 1,
-    /// It is to be created (again).
-    Open = 2,
-    /// A job of it exists: adopted apart, or at another API.
-    InFlight = 3,
-}
-
-/// A row of the journal: the hash it is found by, its number, and in `bits` its tag (26 bits: of its
-/// solver fields, 0 for unknown; or the occurrence of a generated id), its standing and two marks.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    hash: u64,
-    seq: u32,
-    bits: u32,
-}
-
-const TAG_BITS: u32 = 26;
-const TAG: u32 = (1 << TAG_BITS) - 1;
-const STANDING_SHIFT: u32 = TAG_BITS;
-/// The row was met in this pass over the input.
-const COUNTED: u32 = 1 << 28;
-/// The row is in the input.
-const PRESENT: u32 = 1 << 29;
-
-fn fields_tag(hash: FieldsHash) -> u32 {
-    let [.., a, b, c, d] = hash.0;
-    (u32::from_le_bytes([a, b, c, d]) & TAG).max(1)
-}
-
-/// The rows of a journal, sorted.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    entries: Vec<Entry>,
-}
-
-impl Known {
-    pub(super) fn with_capacity(rows: usize) -> Self {
-        Self {
-            entries: Vec::with_capacity(rows),
-        }
-    }
-
-    /// Adds a row. [`sort`](Self::sort) must follow before anything is looked up.
-    pub(super) fn push(
-        &mut self,
-        key: Key,
-        fields: Option<FieldsHash>,
-        seq: u32,
-        standing: Standing,
-    ) {
-        let (hash, tag) = match key {
-            Key::Own(hash) => (hash, fields.map_or(0, fields_tag)),
-            Key::Generated(hash, occurrence) => (hash, occurrence.min(TAG)),
-        };
-        self.entries.push(Entry {
-            hash,
-            seq,
-            bits: tag | (standing as u32) << STANDING_SHIFT,
-        });
-    }
-
-    pub(super) fn sort(&mut self) {
-        self.entries
-            .sort_unstable_by_key(|e| (e.hash, e.bits & TAG));
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// The entries of a hash.
-    pub(super) fn of_hash(&self, hash: u64) -> Range<usize> {
-        let start = self.entries.partition_point(|e| e.hash < hash);
-        start..start + self.entries[start..].partition_point(|e| e.hash == hash)
-    }
-
-    /// The entry of a generated id.
-    pub(super) fn generated(&self, hash: u64, occurrence: u32) -> Option<usize> {
-        let wanted = (hash, occurrence.min(TAG));
-        self.entries
-            .binary_search_by_key(&wanted, |e| (e.hash, e.bits & TAG))
-            .ok()
-    }
-
-    /// Whether an entry was begun with these fields; `None` where that is not known.
-    pub(super) fn has_fields(&self, n: usize, fields: FieldsHash) -> Option<bool> {
-        match self.entries[n].bits & TAG {
-            0 => None,
-            tag => Some(tag == fields_tag(fields)),
-        }
-    }
-
-    /// Its number in the journal.
-    pub(super) fn seq(&self, n: usize) -> u32 {
-        self.entries[n].seq
-    }
-
-    pub(super) fn standing(&self, n: usize) -> Standing {
-        match self.entries[n].bits >> STANDING_SHIFT & 3 {
-            0 => Standing::Settled,
-            1 => Standing::Failed,
-            2 => Standing::Open,
-            _ => Standing::InFlight,
-        }
-    }
-
-    /// A row was settled before anything was claimed.
-    pub(super) fn set_failed(&mut self, seq: u32) {
-        for entry in self.entries.iter_mut().filter(|e| e.seq == seq) {
-            entry.bits =
-                entry.bits & !(3 << STANDING_SHIFT) | (Standing::Failed as u32) << STANDING_SHIFT;
-        }
-    }
-
-    /// Marks an entry as met; `false` where it was met before.
-    pub(super) fn count(&mut self, n: usize) -> bool {
-        let is_first = self.entries[n].bits & COUNTED == 0;
-        self.entries[n].bits |= COUNTED;
-        is_first
-    }
-
-    /// How many entries of a hash were met by [`count_one`](Self::count_one).
-    fn counted(&self, range: &Range<usize>) -> usize {
-        self.entries[range.clone()].partition_point(|e| e.bits & COUNTED != 0)
-    }
-
-    /// Marks the first entry of a hash that was not met; `false` where all were.
-    fn count_one(&mut self, range: &Range<usize>) -> bool {
-        let n = range.start + self.counted(range);
-        if n < range.end { self.count(n) } else { false }
-    }
-
-    /// What stands for the entries that are in the input, by standing.
-    pub(super) fn present(&self) -> impl Iterator<Item = (u32, Standing)> {
-        (0..self.len())
-            .filter(|n| self.entries[*n].bits & PRESENT != 0)
-            .map(|n| (self.seq(n), self.standing(n)))
-    }
-
-    /// How many entries are not in the input.
-    pub(super) fn absent(&self) -> usize {
-        self.entries
-            .iter()
-            .filter(|e| e.bits & PRESENT == 0)
-            .count()
-    }
-
-    /// Ends a pass in which entries were met by [`count`](Self::count): those are in the input.
-    fn end_pass(&mut self) {
-        for entry in &mut self.entries {
-            if entry.bits & COUNTED != 0 {
-                entry.bits |= PRESENT;
-            }
-        }
-    }
-}
+use super::known::Known;
+use super::levels::Levels;
 
 /// The hashes of a file's rows that are not in the journal, sorted, each with a mark.
 #[derive(Debug, Default)]
@@ -217,75 +51,6 @@ impl Fresh {
         self.taken[n / 64] |= 1 << (n % 64);
         true
     }
-}
-
-/// Rows of a run of [`Levels`] before it is sorted.
-const RECENT: usize = 4096;
-
-/// How often each hash was met so far, for what is read once: sorted runs, merged like a binary counter.
-#[derive(Debug, Default)]
-pub(super) struct Levels {
-    recent: HashMap<u64, u32>,
-    recent_rows: usize,
-    /// Run `n` has `RECENT << n` hashes, or none.
-    runs: Vec<Vec<u64>>,
-}
-
-impl Levels {
-    /// How often it was added.
-    pub(super) fn count(&self, hash: u64) -> u32 {
-        let in_runs: usize = self
-            .runs
-            .iter()
-            .map(|run| {
-                let rest = &run[run.partition_point(|h| *h < hash)..];
-                rest.partition_point(|h| *h == hash)
-            })
-            .sum();
-        let recent = self.recent.get(&hash).copied().unwrap_or_default();
-        recent.saturating_add(u32::try_from(in_runs).unwrap_or(u32::MAX))
-    }
-
-    /// Adds it, and tells how often it was there before.
-    pub(super) fn add(&mut self, hash: u64) -> u32 {
-        let before = self.count(hash);
-        *self.recent.entry(hash).or_default() += 1;
-        self.recent_rows += 1;
-        if self.recent_rows == RECENT {
-            let mut run: Vec<u64> = Vec::with_capacity(RECENT);
-            for (hash, times) in self.recent.drain() {
-                run.extend(std::iter::repeat_n(hash, times as usize));
-            }
-            run.sort_unstable();
-            self.recent_rows = 0;
-            for level in &mut self.runs {
-                if level.is_empty() {
-                    *level = run;
-                    return before;
-                }
-                run = merge(&std::mem::take(level), &run);
-            }
-            self.runs.push(run);
-        }
-        before
-    }
-}
-
-fn merge(a: &[u64], b: &[u64]) -> Vec<u64> {
-    let mut merged = Vec::with_capacity(a.len() + b.len());
-    let (mut i, mut j) = (0, 0);
-    while i < a.len() && j < b.len() {
-        if a[i] <= b[j] {
-            merged.push(a[i]);
-            i += 1;
-        } else {
-            merged.push(b[j]);
-            j += 1;
-        }
-    }
-    merged.extend_from_slice(&a[i..]);
-    merged.extend_from_slice(&b[j..]);
-    merged
 }
 
 /// Rows of a file whose ids may stand twice: hashes that did, and for each who stood first.
@@ -393,7 +158,7 @@ impl Seen {
     pub(super) fn note_bad(&mut self, hash: u64) {
         let occurrence = self.take_bad(hash);
         if let Some(n) = self.known.generated(hash, occurrence) {
-            self.known.entries[n].bits |= COUNTED | PRESENT;
+            self.known.note_bad(n);
         }
     }
 
@@ -414,27 +179,15 @@ impl Seen {
             self.known.end_pass();
             return;
         }
-        // A generated id is in the input where at least as many rows of its hash are.
-        let mut n = 0;
-        while n < self.known.len() {
-            let hash = self.known.entries[n].hash;
-            let range = self.known.of_hash(hash);
-            n = range.end;
-            let rows = self.known.counted(&range) + self.fresh.of_hash(hash).len();
-            for entry in &mut self.known.entries[range] {
-                if (entry.bits & TAG) as usize <= rows {
-                    entry.bits |= PRESENT;
-                }
-            }
-        }
+        let fresh = &self.fresh;
+        self.known
+            .end_pass_of_occurrences(|hash| fresh.of_hash(hash).len());
     }
 
     /// Ends the check: what follows are claims.
     pub(super) fn end_check(&mut self) {
         self.bad = Levels::default();
-        for entry in &mut self.known.entries {
-            entry.bits &= !COUNTED;
-        }
+        self.known.begin_pass();
     }
 
     /// Claims: takes a row with an id of its own that is not known; `false` where no such row was
@@ -471,34 +224,11 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use super::super::identity::Key;
+    use super::super::known::Standing;
     use super::*;
-
-    fn fields(n: u8) -> FieldsHash {
-        FieldsHash([n; 16])
-    }
-
-    #[test]
-    fn an_entry_is_16_bytes() {
-        assert_eq!(size_of::<Entry>(), 16);
-    }
-
-    #[test]
-    fn entries_keep_what_was_put_in() {
-        let mut known = Known::default();
-        known.push(Key::Own(7), Some(fields(1)), 10, Standing::Failed);
-        known.push(Key::Own(7), None, 11, Standing::InFlight);
-        known.push(Key::Generated(3, 2), None, 12, Standing::Open);
-        known.sort();
-        assert_eq!(known.of_hash(7), 1..3);
-        assert_eq!(known.has_fields(1, fields(2)), None);
-        assert_eq!(known.has_fields(2, fields(1)), Some(true));
-        assert_eq!(known.has_fields(2, fields(2)), Some(false));
-        assert_eq!(known.generated(3, 2), Some(0));
-        assert_eq!(known.generated(3, 1), None);
-        assert_eq!((known.seq(2), known.standing(2)), (10, Standing::Failed));
-        assert!(known.count(2) && !known.count(2));
-        assert_eq!((known.seq(2), known.standing(2)), (10, Standing::Failed));
-    }
 
     #[test]
     fn two_ids_of_one_hash_are_no_repeat() {
@@ -564,16 +294,6 @@ mod tests {
             }
             for (hash, occurrence) in numbered {
                 proptest::prop_assert_eq!(seen.take_generated(hash), Some(occurrence));
-            }
-        }
-
-        #[test]
-        fn levels_count_like_a_map(hashes in proptest::collection::vec(0u64..3000, 0..20_000)) {
-            let (mut levels, mut map) = (Levels::default(), HashMap::<u64, u32>::new());
-            for hash in hashes {
-                let count = map.entry(hash).or_default();
-                proptest::prop_assert_eq!(levels.add(hash), *count);
-                *count += 1;
             }
         }
     }

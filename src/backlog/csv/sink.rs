@@ -41,7 +41,8 @@ pub fn default_journal(input: &CsvInput, sink: &CsvSink) -> Option<PathBuf> {
 /// Whether a path is no place for a file of ours. The names for descriptors are streams even where they lead
 /// to a regular file: the shell opened that, and may append to it.
 pub(super) fn is_stream(path: &Path) -> bool {
-    let is_descriptor = path.starts_with("/dev") || path.starts_with("/proc");
+    let descriptors = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
+    let is_descriptor = descriptors.iter().any(|d| path.starts_with(d));
     is_descriptor || std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
 }
 

@@ -13,8 +13,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use crate::job::Micros;
 
 use super::OpenError;
-use super::journal::{beside, check_version, open_error};
+use super::journal::{beside, check_version};
 use super::lock;
+use super::storage::open_error;
 
 /// What a journal says, over all runs that worked on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! dropped without being closed.
 
 mod guard;
+mod kill;
 mod model;
 mod resume;
 mod rewrites;

@@ -378,3 +378,55 @@ fn every_crash_point_is_survived() {
         }
     }
 }
+
+#[test]
+fn a_row_that_was_begun_and_is_bad_now_is_rejected_with_its_history() {
+    let bench = Bench::of(&["a"]);
+    let (mut backlog, _) = bench.open();
+    let job = claim_all(&mut backlog).remove(0);
+    record_one(&mut backlog, job.ticket, begin());
+    record_one(&mut backlog, job.ticket, Record::Unknown);
+    drop(backlog);
+    let delisted = |s: &mut CsvSettings| {
+        s.sites = Allowlist::default();
+        s.skip_bad_rows = true;
+    };
+    let (mut backlog, _) = bench.open_with(delisted);
+    let claimed = claim(&mut backlog, 10);
+    assert!(claimed.jobs.is_empty());
+    assert_eq!(
+        (claimed.settled[0].attempts, claimed.settled[0].cost),
+        (1, Micros(1000))
+    );
+    close(&mut backlog);
+    drop(backlog);
+    assert_eq!(bench.results(), [("a".to_owned(), "rejected".to_owned())]);
+    assert_eq!(run(&bench, Status::Solved, delisted).to_go, Some(0));
+}
+
+/// The ends that a power cut or a kill may leave of a line that was committed.
+#[test]
+fn a_torn_end_of_ours_is_cut_and_written_again() {
+    for (kept, nuls) in [(0, 0), (5, 0), (1000, 0), (0, 20), (5, 20), (0, 1000)] {
+        let bench = Bench::of(&["a", "b"]);
+        let (mut backlog, _) = bench.open();
+        let jobs = claim_all(&mut backlog);
+        solve(&mut backlog, jobs[0].ticket, Status::Solved);
+        let checkpointed = bench.output().len();
+        record_one(&mut backlog, jobs[1].ticket, begin());
+        record_one(&mut backlog, jobs[1].ticket, created(2));
+        record_one(&mut backlog, jobs[1].ticket, finish(Status::Solved));
+        let whole = bench.output();
+        drop(backlog);
+        let line = &whole.as_bytes()[checkpointed..];
+        let mut torn = whole.as_bytes()[..checkpointed].to_vec();
+        torn.extend_from_slice(&line[..kept.min(line.len())]);
+        torn.extend(std::iter::repeat_n(
+            0,
+            nuls.min(line.len() - kept.min(line.len())),
+        ));
+        std::fs::write(bench.path("out.csv"), torn).unwrap();
+        run(&bench, Status::Solved, |_| {});
+        assert_eq!(bench.output(), whole, "{kept} bytes and {nuls} NULs");
+    }
+}

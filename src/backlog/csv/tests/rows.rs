@@ -337,3 +337,131 @@ fn losing_the_id_column_is_no_reason_to_pay_again() {
     bench.input("website_url,website_key\nhttps://a.example.com/a,k\n");
     assert!(matches!(bench.refused(|_| {}), OpenError::Usage(why) if why.contains("`id` column")));
 }
+
+#[test]
+fn kinds_may_be_mixed() {
+    let bench = Bench::new(
+        "id,job,url,sitekey,invisible\n\
+         a,hcaptcha,https://a.example.com/,k,\n\
+         b,recaptcha-v2,https://a.example.com/,k,yes\n\
+         c,,https://a.example.com/,k,\n",
+    );
+    let (mut backlog, opened) = bench.open();
+    assert_eq!(
+        opened
+            .report
+            .kinds
+            .iter()
+            .map(|(k, n)| (k.as_str(), *n))
+            .collect::<Vec<_>>(),
+        [("hcaptcha", 2), ("recaptcha-v2", 1)]
+    );
+    let kinds: Vec<_> = claim_all(&mut backlog)
+        .iter()
+        .map(|j| j.request.kind().name.clone())
+        .collect();
+    assert_eq!(kinds, ["hcaptcha", "recaptcha-v2", "hcaptcha"]);
+}
+
+#[test]
+fn a_kind_whose_column_is_missing_is_told_once() {
+    let mut text = "id,job,url\n".to_owned();
+    for n in 0..100 {
+        text.push_str(&format!("{n},hcaptcha,https://a.example.com/\n"));
+    }
+    let bench = Bench::new(&text);
+    let OpenError::BadInput(report) = bench.refused(|s| s.skip_bad_rows = true) else {
+        panic!()
+    };
+    assert_eq!(report.problem_count, 1, "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("in.csv:1: there is no column `website_key`"),
+        "{report}"
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text_do_not_reach_the_output() {
+    let bench = Bench::new("");
+    let text = b"id,website_url,website_key,note\na,https://a.example.com/,k,\xff\xfe\nb,https://a.example.com/,k,x\0y\n";
+    std::fs::write(bench.path("in.csv"), text).unwrap();
+    let OpenError::BadInput(report) = bench.refused(|_| {}) else {
+        panic!()
+    };
+    let shown = report.to_string();
+    assert!(
+        shown.contains("in.csv:2: note: is not UTF-8")
+            && shown.contains("in.csv:3: note: holds a NUL"),
+        "{shown}"
+    );
+    run(&bench, Status::Solved, |s| s.skip_bad_rows = true);
+    let output = bench.output();
+    assert!(
+        output.contains("\u{fffd}")
+            && output.contains("note: is not UTF-8")
+            && !output.contains('\0'),
+        "{output}"
+    );
+    assert_eq!(bench.ids(), ["a", "b"]);
+}
+
+#[test]
+fn a_record_without_an_end_refuses_the_run() {
+    let bench = Bench::new(&format!("{}x,\"{}", rows(&["a"]), "y".repeat(3 << 20)));
+    let OpenError::BadInput(report) = bench.refused(|s| s.skip_bad_rows = true) else {
+        panic!()
+    };
+    assert!(
+        report
+            .to_string()
+            .contains("in.csv:3: a record begins here that is longer than 1 MiB"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_check_says_what_a_run_would() {
+    let bench = Bench::new(BAD);
+    let settings = bench.settings();
+    let path = bench.path("in.csv");
+    let report = check(
+        &path,
+        None,
+        settings.default_kind,
+        settings.kinds,
+        settings.sites,
+    )
+    .unwrap();
+    let OpenError::BadInput(refused) = bench.refused(|_| {}) else {
+        panic!()
+    };
+    assert_eq!(report.to_string(), refused.to_string());
+    assert_eq!(
+        (report.rows, report.kinds["hcaptcha"], report.is_good()),
+        (6, 2, false)
+    );
+}
+
+#[test]
+fn a_journal_is_found_by_its_output_or_its_own_name() {
+    let bench = Bench::of(&["a"]);
+    let (mut backlog, _) = bench.open();
+    let job = claim_all(&mut backlog).remove(0);
+    solve(&mut backlog, job.ticket, Status::Solved);
+    backlog.set_stop("done");
+    close(&mut backlog);
+    drop(backlog);
+    let by_output = bench.status();
+    assert_eq!(
+        JournalStatus::read(&bench.path("out.csv.journal")).unwrap(),
+        by_output
+    );
+    let last = by_output.last_run.unwrap();
+    assert_eq!(
+        (last.stop.as_deref(), last.ended, last.solved),
+        (Some("done"), Some(now()), 1)
+    );
+    assert!(JournalStatus::read(&bench.path("none.csv")).is_err());
+}

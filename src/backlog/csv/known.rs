@@ -1,0 +1,231 @@
+//! The rows of the journal, 16 bytes each.
+
+use std::ops::Range;
+
+use crate::job::FieldsHash;
+
+use super::identity::Key;
+
+/// How a row of the journal stands, as far as claims care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Standing {
+    /// It has its outcome: nothing is to be done.
+    Settled = 0,
+    /// It has its outcome and failed: `--retry-failed` takes it up again.
+    Failed = 1,
+    /// It is to be created (again).
+    Open = 2,
+    /// A job of it exists: adopted apart, or at another API.
+    InFlight = 3,
+}
+
+/// A row of the journal: the hash it is found by, its number, and in `bits` its tag (26 bits: of its
+/// solver fields, 0 for unknown; or the occurrence of a generated id), its standing and two marks.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u64,
+    seq: u32,
+    bits: u32,
+}
+
+const TAG_BITS: u32 = 26;
+const TAG: u32 = (1 << TAG_BITS) - 1;
+const STANDING_SHIFT: u32 = TAG_BITS;
+/// The row was met in this pass over the input.
+const COUNTED: u32 = 1 << 28;
+/// The row is in the input.
+const PRESENT: u32 = 1 << 29;
+
+fn fields_tag(hash: FieldsHash) -> u32 {
+    let [.., a, b, c, d] = hash.0;
+    (u32::from_le_bytes([a, b, c, d]) & TAG).max(1)
+}
+
+/// The rows of a journal, sorted.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    entries: Vec<Entry>,
+}
+
+impl Known {
+    pub(super) fn with_capacity(rows: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(rows),
+        }
+    }
+
+    /// Adds a row. [`sort`](Self::sort) must follow before anything is looked up.
+    pub(super) fn push(
+        &mut self,
+        key: Key,
+        fields: Option<FieldsHash>,
+        seq: u32,
+        standing: Standing,
+    ) {
+        let (hash, tag) = match key {
+            Key::Own(hash) => (hash, fields.map_or(0, fields_tag)),
+            Key::Generated(hash, occurrence) => (hash, occurrence.min(TAG)),
+        };
+        self.entries.push(Entry {
+            hash,
+            seq,
+            bits: tag | (standing as u32) << STANDING_SHIFT,
+        });
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.entries
+            .sort_unstable_by_key(|e| (e.hash, e.bits & TAG));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The entries of a hash.
+    pub(super) fn of_hash(&self, hash: u64) -> Range<usize> {
+        let start = self.entries.partition_point(|e| e.hash < hash);
+        start..start + self.entries[start..].partition_point(|e| e.hash == hash)
+    }
+
+    /// The entry of a generated id.
+    pub(super) fn generated(&self, hash: u64, occurrence: u32) -> Option<usize> {
+        let wanted = (hash, occurrence.min(TAG));
+        self.entries
+            .binary_search_by_key(&wanted, |e| (e.hash, e.bits & TAG))
+            .ok()
+    }
+
+    /// Whether an entry was begun with these fields; `None` where that is not known.
+    pub(super) fn has_fields(&self, n: usize, fields: FieldsHash) -> Option<bool> {
+        match self.entries[n].bits & TAG {
+            0 => None,
+            tag => Some(tag == fields_tag(fields)),
+        }
+    }
+
+    /// Its number in the journal.
+    pub(super) fn seq(&self, n: usize) -> u32 {
+        self.entries[n].seq
+    }
+
+    pub(super) fn standing(&self, n: usize) -> Standing {
+        match self.entries[n].bits >> STANDING_SHIFT & 3 {
+            0 => Standing::Settled,
+            1 => Standing::Failed,
+            2 => Standing::Open,
+            _ => Standing::InFlight,
+        }
+    }
+
+    /// A row was settled before anything was claimed.
+    pub(super) fn set_failed(&mut self, seq: u32) {
+        for entry in self.entries.iter_mut().filter(|e| e.seq == seq) {
+            entry.bits =
+                entry.bits & !(3 << STANDING_SHIFT) | (Standing::Failed as u32) << STANDING_SHIFT;
+        }
+    }
+
+    /// Marks an entry as met; `false` where it was met before.
+    pub(super) fn count(&mut self, n: usize) -> bool {
+        let is_first = self.entries[n].bits & COUNTED == 0;
+        self.entries[n].bits |= COUNTED;
+        is_first
+    }
+
+    /// How many entries of a hash were met by [`count_one`](Self::count_one).
+    pub(super) fn counted(&self, range: &Range<usize>) -> usize {
+        self.entries[range.clone()].partition_point(|e| e.bits & COUNTED != 0)
+    }
+
+    /// Marks the first entry of a hash that was not met; `false` where all were.
+    pub(super) fn count_one(&mut self, range: &Range<usize>) -> bool {
+        let n = range.start + self.counted(range);
+        if n < range.end { self.count(n) } else { false }
+    }
+
+    /// What stands for the entries that are in the input, by standing.
+    pub(super) fn present(&self) -> impl Iterator<Item = (u32, Standing)> {
+        (0..self.len())
+            .filter(|n| self.entries[*n].bits & PRESENT != 0)
+            .map(|n| (self.seq(n), self.standing(n)))
+    }
+
+    /// How many entries are not in the input.
+    pub(super) fn absent(&self) -> usize {
+        self.entries
+            .iter()
+            .filter(|e| e.bits & PRESENT == 0)
+            .count()
+    }
+
+    /// A bad row under an id of ours was met in a check.
+    pub(super) fn note_bad(&mut self, n: usize) {
+        self.entries[n].bits |= COUNTED | PRESENT;
+    }
+
+    /// Ends a pass in which entries were met by [`count`](Self::count): those are in the input.
+    pub(super) fn end_pass(&mut self) {
+        for entry in self.entries.iter_mut().filter(|e| e.bits & COUNTED != 0) {
+            entry.bits |= PRESENT;
+        }
+    }
+
+    /// Ends a pass in which entries were met by [`count_one`](Self::count_one), and `others` tells how many
+    /// more rows of a hash were met: a generated id is in the input where that many rows are.
+    pub(super) fn end_pass_of_occurrences(&mut self, others: impl Fn(u64) -> usize) {
+        let mut n = 0;
+        while n < self.entries.len() {
+            let hash = self.entries[n].hash;
+            let range = self.of_hash(hash);
+            n = range.end;
+            let rows = self.counted(&range) + others(hash);
+            for entry in self.entries[range]
+                .iter_mut()
+                .filter(|e| (e.bits & TAG) as usize <= rows)
+            {
+                entry.bits |= PRESENT;
+            }
+        }
+    }
+
+    /// Forgets which entries were met, for another pass.
+    pub(super) fn begin_pass(&mut self) {
+        for entry in &mut self.entries {
+            entry.bits &= !COUNTED;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(n: u8) -> FieldsHash {
+        FieldsHash([n; 16])
+    }
+
+    #[test]
+    fn an_entry_is_16_bytes() {
+        assert_eq!(size_of::<Entry>(), 16);
+    }
+
+    #[test]
+    fn entries_keep_what_was_put_in() {
+        let mut known = Known::default();
+        known.push(Key::Own(7), Some(fields(1)), 10, Standing::Failed);
+        known.push(Key::Own(7), None, 11, Standing::InFlight);
+        known.push(Key::Generated(3, 2), None, 12, Standing::Open);
+        known.sort();
+        assert_eq!(known.of_hash(7), 1..3);
+        assert_eq!(known.has_fields(1, fields(2)), None);
+        assert_eq!(known.has_fields(2, fields(1)), Some(true));
+        assert_eq!(known.has_fields(2, fields(2)), Some(false));
+        assert_eq!(known.generated(3, 2), Some(0));
+        assert_eq!(known.generated(3, 1), None);
+        assert_eq!((known.seq(2), known.standing(2)), (10, Standing::Failed));
+        assert!(known.count(2) && !known.count(2));
+        assert_eq!((known.seq(2), known.standing(2)), (10, Standing::Failed));
+    }
+}
