@@ -53,7 +53,10 @@ pub(super) fn acquire(file: &File, wait: Duration) -> io::Result<bool> {
 
 /// Whether a run holds a journal's lock at this instant.
 pub(super) fn is_held(journal: &Path) -> bool {
-    let Ok(file) = File::open(lock_path(journal)) else {
+    let journal = journal
+        .canonicalize()
+        .unwrap_or_else(|_| journal.to_owned());
+    let Ok(file) = File::open(lock_path(&journal)) else {
         return false;
     };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))

@@ -25,7 +25,7 @@ use super::recover::continue_output;
 use super::refuse::{compare_ids, ids_word, refuse_mixing, refuse_same_file, refuse_unknown_kinds};
 use super::rewrite::{self, Pace};
 use super::seen::Seen;
-use super::sink::{Place, Sink, default_journal, write_stream};
+use super::sink::{Place, Sink, default_journal, real_path, write_stream};
 use super::storage::open_error;
 use super::{CsvBacklog, CsvSettings, InputReport, OpenError, fresh, lock};
 
@@ -262,7 +262,9 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
     Ok((backlog, opened))
 }
 
+/// Locks a journal by its real path, so that a symlink to it fools nobody.
 fn take_lock(journal: &Path, wait: Duration) -> Result<File, OpenError> {
+    let journal = &real_path(journal, 16).map_err(|e| OpenError::not_writable(journal, e))?;
     let file = lock::open_lock(journal)
         .map_err(|e| OpenError::not_writable(&lock::lock_path(journal), e))?;
     match lock::acquire(&file, wait) {

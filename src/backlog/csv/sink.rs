@@ -76,7 +76,7 @@ impl Place {
 }
 
 /// Where a path leads, even where nothing is there yet.
-fn real_path(path: &Path, links: u32) -> io::Result<PathBuf> {
+pub(super) fn real_path(path: &Path, links: u32) -> io::Result<PathBuf> {
     match path.canonicalize() {
         Err(e) if e.kind() == io::ErrorKind::NotFound && links > 0 => {}
         result => return result,

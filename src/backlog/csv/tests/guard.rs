@@ -73,7 +73,19 @@ fn a_second_run_is_kept_out_whatever_name_it_comes_by() {
             "{name}"
         );
     }
+    // The journal by another name, and an output of its own.
+    symlink("out.csv.journal", bench.path("link.journal")).unwrap();
+    let other = |s: &mut CsvSettings| {
+        s.sink = CsvSink::File(bench.path("another.csv"));
+        s.journal = Some(bench.path("link.journal"));
+    };
+    assert!(matches!(bench.refused(other), OpenError::Locked { .. }));
     assert!(bench.status().running);
+    assert!(
+        JournalStatus::read(&bench.path("link.journal"))
+            .unwrap()
+            .running
+    );
     drop(backlog);
     assert!(!bench.status().running);
     bench.open();

@@ -403,6 +403,7 @@ fn a_row_that_was_begun_and_is_bad_now_is_rejected_with_its_history() {
         (1, Micros(1000))
     );
     close(&mut backlog);
+    drop(backlog);
     assert_eq!(bench.results(), [("a".to_owned(), "rejected".to_owned())]);
     assert_eq!(run(&bench, Status::Solved, delisted).to_go, Some(0));
 }
