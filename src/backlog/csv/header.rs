@@ -420,7 +420,7 @@ mod tests {
             ("id,url,token\n", "result column"),
             ("id, status \n", "result column"),
             ("id,a\0b\n", "no UTF-8 text"),
-            ("id,\"a\"b\n", "after a closing quote"),
+            ("id,\"a\n", "never closed"),
         ] {
             let faults = Header::parse(&rows(header)[0]).unwrap_err();
             assert!(

@@ -3,6 +3,8 @@
 //! What must stay true: an output keeps the header that it was begun with; later inputs are fitted to
 //! it by name.
 
+use std::borrow::Cow;
+
 use crate::job::RequestId;
 use crate::sink::csv;
 
@@ -74,25 +76,19 @@ impl Layout {
     /// A row's cells as they go to the output, without a line end. Cells that are missing are empty; what is
     /// not UTF-8, and NUL, is replaced by U+FFFD (such rows are rejected, and only told of).
     pub(super) fn row(&self, row: &Row, id: &RequestId) -> Vec<u8> {
-        let mut line = Vec::new();
-        for (n, source) in self.sources.iter().enumerate() {
-            if n > 0 {
-                line.push(self.delimiter);
-            }
+        let cell = |source: &Source| {
             let cell = match source {
                 Source::Id => id.as_str().as_bytes(),
                 Source::Cell(n) => row.get(*n).unwrap_or_default(),
                 Source::Nothing => b"",
             };
-            match super::header::text(cell) {
-                Some(_) => csv::push_cell(&mut line, cell, self.delimiter),
-                None => {
-                    let text = String::from_utf8_lossy(cell).replace('\0', "\u{fffd}");
-                    csv::push_cell(&mut line, text.as_bytes(), self.delimiter);
-                }
+            if super::header::text(cell).is_some() {
+                return Cow::Borrowed(cell);
             }
-        }
-        line
+            let text = String::from_utf8_lossy(cell).replace('\0', "\u{fffd}");
+            Cow::Owned(text.into_bytes())
+        };
+        csv::row(self.sources.iter().map(cell), self.delimiter)
     }
 
     /// The output's header line.

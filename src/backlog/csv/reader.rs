@@ -1,18 +1,28 @@
 //! Records of a CSV file, each with the line it begins in.
 //!
-//! What must stay true: a record takes at most 1 MiB of memory, whatever the file holds, and its line
-//! is right after blank lines, CRLF and quoted newlines. Both are why this is not the `csv` crate's
-//! reader: that one buffers a quote left open to the end of a file of any size, and its positions
-//! count a CRLF to the record after it. The tests hold the two against each other.
+//! The `csv` crate parses; what it cannot know, or does not say, is added by a tap between it and
+//! the source. What must stay true:
 //!
-//! Read are RFC 4180 and what common tools make of it: lines end with LF, CRLF or CR; blank lines are
-//! skipped; a quote inside a bare cell is text. Text after a closing quote and a quote that is never
-//! closed are faults, which the `csv` crate accepts in silence.
+//! - A record takes about 1 MiB of the source at most: a quote left open in a file of any size is a
+//!   fault, not a full memory.
+//! - A record's line is right after blank lines, CRLF and quoted line ends. The crate's own positions
+//!   are not: blank lines count to the record behind them, and so does the LF of a CRLF.
+//! - A quote that is never closed is a fault of its record. The tap adds two line ends to the source;
+//!   the crate skips them as blank lines, unless a quote is open: then both end up in the record.
+//!
+//! Lines end with LF, and CRs right before it belong to the line end; where the header ends with a CR
+//! alone, all lines do. Blank lines are skipped. Of quoting, the crate takes what it gets: a quote
+//! inside a bare cell is text, and so is what follows a closing quote.
 
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, Cursor, Read};
 
-/// Most bytes of a record.
-const LONGEST_RECORD: usize = 1 << 20;
+use csv::{ByteRecord, ReaderBuilder, Terminator};
+
+/// Most bytes of a record, give or take a chunk.
+const LONGEST_RECORD: u64 = 1 << 20;
+
+/// Bytes that are asked of a source at once.
+const CHUNK: usize = 1 << 16;
 
 /// Delimiters that are looked for in a header.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
@@ -20,8 +30,9 @@ const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 /// A record: its cells, unquoted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Row {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
+    record: ByteRecord,
+    /// Bytes at the end of the last cell that are not of it.
+    cut: usize,
     /// The line it begins in, from 1.
     pub(super) line: u64,
     /// Where it begins and ends in the source, in bytes; its line end belongs to it.
@@ -33,29 +44,19 @@ pub(super) struct Row {
 impl Row {
     /// The number of cells.
     pub(super) fn len(&self) -> usize {
-        self.ends.len()
+        self.record.len()
     }
 
     /// A cell's bytes.
     pub(super) fn get(&self, n: usize) -> Option<&[u8]> {
-        let end = *self.ends.get(n)?;
-        let start = if n == 0 { 0 } else { self.ends[n - 1] };
-        Some(&self.bytes[start..end])
+        let cell = self.record.get(n)?;
+        let cut = if n + 1 == self.len() { self.cut } else { 0 };
+        Some(&cell[..cell.len().saturating_sub(cut)])
     }
 
     /// All cells.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).filter_map(|n| self.get(n))
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-        self.fault = None;
-    }
-
-    fn end_cell(&mut self) {
-        self.ends.push(self.bytes.len());
     }
 }
 
@@ -81,37 +82,176 @@ pub(super) enum SniffFault {
     TooLong,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum At {
-    CellStart,
-    Bare,
-    Quoted,
-    AfterQuote,
+/// What [`Tap`] tells the crate, and is told again by it.
+#[derive(Debug, thiserror::Error)]
+#[error("a record is longer than 1 MiB")]
+struct RecordTooLong;
+
+/// A source on its way to the crate: the bytes handed out last are kept, so that what they held
+/// can be looked up once the crate has said where a record ends. The crate asks for more only when it has
+/// used up all that it got.
+struct Tap<R> {
+    source: R,
+    /// The byte that ends a line.
+    line_end: u8,
+    /// What was handed out last.
+    chunk: Vec<u8>,
+    /// Where it begins, in bytes of the source.
+    chunk_start: u64,
+    /// CRs right before it.
+    crs_before: usize,
+    /// Where the record that is being read begins.
+    start: u64,
+    /// The line it begins in.
+    line: u64,
+    /// Lines that ended within it, before this chunk.
+    lines_before: u64,
+    /// The source's length, once it has ended.
+    source_len: Option<u64>,
+}
+
+/// What is known of a record that has ended.
+struct Ended {
+    line: u64,
+    span: (u64, u64),
+    cut: usize,
+    in_quotes: bool,
+    is_blank: bool,
+}
+
+impl<R> Tap<R> {
+    /// Where the bytes handed out so far end.
+    fn handed_out(&self) -> u64 {
+        self.chunk_start + self.chunk.len() as u64
+    }
+
+    /// The index of a place in the chunk, or of the chunk's nearer end.
+    fn index(&self, place: u64) -> usize {
+        usize::try_from(place.saturating_sub(self.chunk_start))
+            .map_or(self.chunk.len(), |index| index.min(self.chunk.len()))
+    }
+
+    fn count_line_ends(&self, from: usize, to: usize) -> u64 {
+        let ends = self.chunk[from..to].iter().filter(|b| **b == self.line_end);
+        ends.count() as u64
+    }
+
+    /// CRs right before an index.
+    fn crs(&self, before: usize) -> usize {
+        let bytes = self.chunk[..before].iter().rev();
+        let crs = bytes.take_while(|b| **b == b'\r').count();
+        if crs == before {
+            crs + self.crs_before
+        } else {
+            crs
+        }
+    }
+
+    /// Lets the record begin behind the blank lines that the crate skips.
+    fn skip_blank_lines(&mut self) {
+        if self.start >= self.chunk_start {
+            let bytes = self.chunk[self.index(self.start)..].iter();
+            let skipped = bytes.take_while(|b| **b == self.line_end).count() as u64;
+            self.start += skipped;
+            self.line += skipped;
+        }
+    }
+
+    /// Ends the record at a place in the chunk, and begins the next one there.
+    fn end_record(&mut self, end: u64) -> Ended {
+        self.skip_blank_lines();
+        let (line, start) = (self.line, self.start);
+        let (from, to) = (self.index(start), self.index(end));
+        self.line += self.lines_before + self.count_line_ends(from, to);
+        self.lines_before = 0;
+        self.start = end;
+        let in_quotes = self.source_len.is_some_and(|len| end == len + 2);
+        let cut = match self.line_end {
+            _ if in_quotes => 2,
+            b'\n' => self.crs(to.saturating_sub(1)),
+            _ => 0,
+        };
+        Ended {
+            line,
+            span: (start, self.source_len.map_or(end, |len| end.min(len))),
+            cut,
+            in_quotes,
+            is_blank: !in_quotes && end - start == cut as u64 + 1,
+        }
+    }
+}
+
+impl<R: Read> Read for Tap<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.skip_blank_lines();
+        let handed_out = self.handed_out();
+        if handed_out - self.start > LONGEST_RECORD {
+            return Err(io::Error::other(RecordTooLong));
+        }
+        self.lines_before += self.count_line_ends(self.index(self.start), self.chunk.len());
+        self.crs_before = self.crs(self.chunk.len());
+        self.chunk_start = handed_out;
+        self.chunk.clear();
+        let mut got = 0;
+        if self.source_len.is_none() {
+            got = loop {
+                match self.source.read(buffer) {
+                    // The crate would take it for the end.
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read?,
+                }
+            };
+        }
+        if got == 0 {
+            let len = *self.source_len.get_or_insert(handed_out);
+            while got < buffer.len() && handed_out + (got as u64) < len + 2 {
+                buffer[got] = self.line_end;
+                got += 1;
+            }
+        }
+        self.chunk.extend_from_slice(&buffer[..got]);
+        Ok(got)
+    }
 }
 
 /// Reads records from a source.
 pub(super) struct Reader<R> {
-    source: BufReader<R>,
+    /// Boxed, since it is large and moved about.
+    csv: Box<csv::Reader<Tap<R>>>,
     delimiter: u8,
-    /// Of the next byte.
-    line: u64,
-    offset: u64,
-    /// The last byte was a CR: an LF now belongs to it.
-    after_cr: bool,
 }
 
 /// A source whose first bytes were read ahead.
 pub(super) type Sniffed<R> = io::Chain<Cursor<Vec<u8>>, R>;
 
 impl<R: Read> Reader<R> {
-    /// Reads records parted by `delimiter`.
+    /// Reads records parted by `delimiter`, whose lines end with LF.
     pub(super) fn new(source: R, delimiter: u8) -> Self {
-        Self {
-            source: BufReader::with_capacity(1 << 16, source),
-            delimiter,
+        Self::with_line_end(source, delimiter, b'\n')
+    }
+
+    fn with_line_end(source: R, delimiter: u8, line_end: u8) -> Self {
+        let tap = Tap {
+            source,
+            line_end,
+            chunk: Vec::with_capacity(CHUNK),
+            chunk_start: 0,
+            crs_before: 0,
+            start: 0,
             line: 1,
-            offset: 0,
-            after_cr: false,
+            lines_before: 0,
+            source_len: None,
+        };
+        let csv = ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .delimiter(delimiter)
+            .terminator(Terminator::Any(line_end))
+            .buffer_capacity(CHUNK)
+            .from_reader(tap);
+        Self {
+            csv: Box::new(csv),
+            delimiter,
         }
     }
 
@@ -120,102 +260,44 @@ impl<R: Read> Reader<R> {
         self.delimiter
     }
 
-    /// Reads the next record into `row`; `false` at the end.
+    /// Reads the next record into `row`; `false` at the end. After a fault there is no further one.
     pub(super) fn read(&mut self, row: &mut Row) -> Result<bool, ReadFault> {
-        row.clear();
-        let delimiter = self.delimiter;
-        let mut at = At::CellStart;
-        let mut begun = false;
         loop {
-            let buffer = match self.source.fill_buf() {
-                Ok(buffer) => buffer,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(ReadFault::Io(e)),
-            };
-            if buffer.is_empty() {
-                if !begun {
-                    return Ok(false);
-                }
-                if at == At::Quoted {
-                    row.fault = Some("a quote that is opened here is never closed");
-                }
-                row.end_cell();
-                row.span.1 = self.offset;
-                return Ok(true);
+            match self.csv.read_byte_record(&mut row.record) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(e) => return Err(self.fault(e)),
             }
-            let mut used = 0;
-            let mut ended = false;
-            while used < buffer.len() {
-                let byte = buffer[used];
-                if self.after_cr {
-                    self.after_cr = false;
-                    if byte == b'\n' {
-                        used += 1;
-                        continue;
-                    }
-                }
-                let is_line_end = (byte == b'\n' || byte == b'\r') && at != At::Quoted;
-                if !begun && !is_line_end {
-                    begun = true;
-                    row.line = self.line;
-                    row.span.0 = self.offset + used as u64;
-                }
-                used += 1;
-                if is_line_end {
-                    self.line += 1;
-                    self.after_cr = byte == b'\r';
-                    if begun {
-                        row.end_cell();
-                        ended = true;
-                        break;
-                    }
-                    continue;
-                }
-                match at {
-                    At::CellStart if byte == b'"' => at = At::Quoted,
-                    At::Quoted if byte == b'"' => at = At::AfterQuote,
-                    At::AfterQuote if byte == b'"' => {
-                        row.bytes.push(byte);
-                        at = At::Quoted;
-                    }
-                    At::CellStart | At::Bare | At::AfterQuote if byte == delimiter => {
-                        row.end_cell();
-                        at = At::CellStart;
-                    }
-                    At::CellStart | At::Bare | At::AfterQuote => {
-                        if at == At::AfterQuote {
-                            row.fault = Some("there is text after a closing quote");
-                        }
-                        at = At::Bare;
-                        let rest = &buffer[used..];
-                        let stop = |b: &u8| *b == delimiter || *b == b'\n' || *b == b'\r';
-                        let run = rest.iter().position(stop).unwrap_or(rest.len());
-                        row.bytes.push(byte);
-                        row.bytes.extend_from_slice(&rest[..run]);
-                        used += run;
-                    }
-                    At::Quoted => {
-                        self.line += u64::from(byte == b'\n');
-                        row.bytes.push(byte);
-                    }
-                }
+            let end = self.csv.position().byte();
+            let ended = self.csv.get_mut().end_record(end);
+            if ended.is_blank {
+                continue;
             }
-            self.offset += used as u64;
-            self.source.consume(used);
-            if ended {
-                row.span.1 = self.offset;
-                return Ok(true);
+            row.line = ended.line;
+            row.span = ended.span;
+            row.cut = ended.cut;
+            row.fault = ended
+                .in_quotes
+                .then_some("a quote that is opened here is never closed");
+            return Ok(true);
+        }
+    }
+
+    fn fault(&self, error: csv::Error) -> ReadFault {
+        match error.into_kind() {
+            csv::ErrorKind::Io(e) if e.get_ref().is_some_and(|e| e.is::<RecordTooLong>()) => {
+                let line = self.csv.get_ref().line;
+                ReadFault::TooLong { line }
             }
-            // A cell costs a byte at least, so that a record of nothing but delimiters is bounded too.
-            if row.bytes.len() + row.ends.len() > LONGEST_RECORD {
-                return Err(ReadFault::TooLong { line: row.line });
-            }
+            csv::ErrorKind::Io(e) => ReadFault::Io(e),
+            // There is none: bytes are read, of any number of cells.
+            other => ReadFault::Io(io::Error::other(format!("{other:?}"))),
         }
     }
 }
 
-/// Looks at a source's first record: finds the delimiter (unless one is given) and skips a BOM.
-/// A header in which no delimiter stands is a file of one column.
+/// Looks at a source's first record: finds what ends its lines and the delimiter (unless one is given), and
+/// skips a BOM. A header in which no delimiter stands is a file of one column.
 pub(super) fn sniff<R: Read>(
     mut source: R,
     delimiter: Option<u8>,
@@ -225,6 +307,8 @@ pub(super) fn sniff<R: Read>(
     let mut counts = [0usize; DELIMITERS.len()];
     let mut quoted = false;
     let mut anything = false;
+    let mut after_cr = false;
+    let mut line_end = b'\n';
     'header: loop {
         let got = match source.read(&mut chunk) {
             Ok(0) => break,
@@ -239,9 +323,17 @@ pub(super) fn sniff<R: Read>(
         }
         for &byte in &head[new..] {
             match byte {
-                b'"' => quoted = !quoted,
-                b'\n' | b'\r' if !quoted && anything => break 'header,
+                b'\n' if !quoted && anything => break 'header,
+                b'\r' if !quoted && anything => {
+                    after_cr = true;
+                    continue;
+                }
                 b'\n' | b'\r' => continue,
+                _ if after_cr => {
+                    line_end = b'\r';
+                    break 'header;
+                }
+                b'"' => quoted = !quoted,
                 _ => {}
             }
             anything = true;
@@ -249,7 +341,7 @@ pub(super) fn sniff<R: Read>(
                 counts[n] += 1;
             }
         }
-        if head.len() > LONGEST_RECORD {
+        if head.len() as u64 > LONGEST_RECORD {
             return Err(SniffFault::TooLong);
         }
     }
@@ -264,15 +356,20 @@ pub(super) fn sniff<R: Read>(
         .iter()
         .position(|c| *c == most)
         .map_or(b',', |n| DELIMITERS[n]);
-    Ok(Reader::new(
+    Ok(Reader::with_line_end(
         Cursor::new(head).chain(source),
         delimiter.unwrap_or(found),
+        line_end,
     ))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+
     use super::*;
+
+    const OPEN: Option<&str> = Some("a quote that is opened here is never closed");
 
     fn read_all(text: &[u8]) -> Vec<(u64, Vec<String>, Option<&'static str>)> {
         let mut reader = sniff(text, None).unwrap();
@@ -302,6 +399,28 @@ mod tests {
         assert_eq!(lines("a,b\r1,2\r3,4"), [1, 2, 3]);
         assert_eq!(lines("\n\na,b\n\n1,\"x\ny\"\n\r\n3,4\n"), [3, 5, 8]);
         assert_eq!(lines("a,b\r\n1,\"x\r\ny\"\r\n3,4"), [1, 2, 4]);
+        assert_eq!(lines("\r\ra,b\r\r1,\"x\ry\"\r\r\r3,4\r"), [3, 5, 9]);
+        assert_eq!(lines("a,b\r\r\n1,2\r\r\n\r\r\n3,4\r\r\n"), [1, 2, 4]);
+    }
+
+    #[test]
+    fn a_line_end_is_not_of_the_last_cell_and_a_quoted_one_is() {
+        let last = |text: &str| read_all(text.as_bytes()).pop().unwrap().1.pop().unwrap();
+        for (text, cell) in [
+            ("a,b\r\n1,2\r\n", "2"),
+            ("a,b\r\n1,2\r", "2"),
+            ("a,b\n1,2\r\n", "2"),
+            ("a,b\r\n1,\"2\r\"\r\n", "2\r"),
+            ("a,b\r\n1,\"2\r\"\n", "2\r"),
+            ("a,b\r\n1,\"2\r\"", "2\r"),
+            ("a,b\n1,\"2\n\n\"", "2\n\n"),
+            ("a,b\n1,\r\n", ""),
+            ("a,b\r1,2\n\r", "2\n"),
+            ("a\n\"\"\r\n", ""),
+        ] {
+            assert_eq!(last(text), cell, "{text:?}");
+        }
+        assert_eq!(lines("a\n\"\"\r\n\r\n\n1"), [1, 2, 5]);
     }
 
     #[test]
@@ -309,6 +428,7 @@ mod tests {
         for (text, delimiter) in [
             ("a;b,c;d\n", b';'),
             ("a\tb\n1,2,3,4", b'\t'),
+            ("a;b\r1,2,3,4", b';'),
             ("\"a;;;\",b\n", b','),
             ("a\n", b','),
             ("\"a\n;;\",b", b','),
@@ -337,71 +457,147 @@ mod tests {
             Err(SniffFault::Utf16)
         ));
         assert_eq!(read_all(b"\xef\xbb\xbfid,x\n")[0].1, ["id", "x"]);
-        let long = vec![b'a'; LONGEST_RECORD + 5000];
-        assert!(matches!(
-            sniff(long.as_slice(), None),
-            Err(SniffFault::TooLong)
-        ));
+        let long = io::repeat(b'a').take(LONGEST_RECORD + 5000);
+        assert!(matches!(sniff(long, None), Err(SniffFault::TooLong)));
     }
 
     #[test]
-    fn faults_of_quoting_are_told() {
-        assert_eq!(
-            read_all(b"a,b\n\"x\"y,2\n3,4\n")[1].2,
-            Some("there is text after a closing quote")
-        );
-        let open = read_all(b"a,b\n1,\"x\n3,4\n");
-        assert_eq!((open[1].0, open[1].2.is_some()), (2, true));
-        assert_eq!(
-            read_all(b"a,b\nx\"y\",\"\"\n")[1],
-            (2, vec!["x\"y\"".into(), String::new()], None)
-        );
+    fn a_quote_that_is_never_closed_is_told() {
+        for text in [
+            "a,b\n1,\"x\n3,4\n",
+            "a,b\n1,\"x\n3,4",
+            "a,b\r\n1,\"x\r\n3,4\r\n",
+            "a,b\r1,\"x\r3,4",
+            "a,b\n1,\"",
+            "a,b\n1,\"x\"\"",
+            "a,b\n1,\"x\n\n",
+        ] {
+            let all = read_all(text.as_bytes());
+            assert_eq!((all.len(), all[1].0, all[1].2), (2, 2, OPEN), "{text:?}");
+        }
+        assert_eq!(read_all(b"a,b\n1,\"x\n3,4\n")[1].1, ["1", "x\n3,4\n"]);
+        for (text, cells) in [
+            ("a,b\nx\"y\",\"\"\n", ["x\"y\"", ""]),
+            ("a,b\n5\",\"x\"", ["5\"", "x"]),
+            ("a,b\n\"x\"y,2\n", ["xy", "2"]),
+        ] {
+            let cells = cells.map(str::to_owned).to_vec();
+            assert_eq!(read_all(text.as_bytes())[1], (2, cells, None), "{text:?}");
+        }
     }
 
     #[test]
     fn an_open_quote_does_not_eat_the_file() {
-        let endless = b"a,b\n1,\"".chain(io::repeat(b'x'));
-        let mut reader = sniff(endless, None).unwrap();
-        let mut row = Row::default();
-        assert!(reader.read(&mut row).unwrap());
-        assert!(matches!(
-            reader.read(&mut row),
-            Err(ReadFault::TooLong { line: 2 })
-        ));
-        assert!(row.bytes.capacity() < 8 * LONGEST_RECORD);
+        for endless in [b'x', b'\n', b','] {
+            let endless = b"a,b\n\n1,\"".chain(io::repeat(endless));
+            let mut reader = sniff(endless, None).unwrap();
+            let mut row = Row::default();
+            assert!(reader.read(&mut row).unwrap());
+            assert!(matches!(
+                reader.read(&mut row),
+                Err(ReadFault::TooLong { line: 3 })
+            ));
+            // As much was asked of the source as a record may take.
+            let handed_out = reader.csv.get_ref().handed_out();
+            assert!(handed_out <= LONGEST_RECORD + 2 * CHUNK as u64);
+        }
     }
 
     #[test]
-    fn spans_part_the_file() {
-        let text = b"a,b\n1,\"x\ny\"\n3,4\n";
-        let mut reader = sniff(&text[..], None).unwrap();
-        let (mut row, mut next) = (Row::default(), 0);
-        while reader.read(&mut row).unwrap() {
-            assert_eq!(row.span.0, next);
-            next = row.span.1;
+    fn only_a_record_is_bounded_not_a_file_nor_its_blank_lines() {
+        let record = format!("{},1\n", "x".repeat(1 << 19));
+        let blank = "\n".repeat(3 << 20);
+        let text = format!("a,b\n{record}{record}{record}{record}{blank}{record}\r\n{record}");
+        let after = 5 + (3 << 20) + 1;
+        assert_eq!(lines(&text), [1, 2, 3, 4, 5, after, after + 2]);
+    }
+
+    #[test]
+    fn a_source_that_fails_is_told_from_one_that_ends() {
+        struct Failing(Vec<io::ErrorKind>);
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                self.0.pop().map_or(Ok(0), |kind| Err(kind.into()))
+            }
         }
-        assert_eq!(next, text.len() as u64);
+        let read = |kinds| {
+            let mut reader = Reader::new(b"a,b\n".chain(Failing(kinds)), b',');
+            let mut row = Row::default();
+            assert!(reader.read(&mut row).unwrap());
+            reader.read(&mut row)
+        };
+        assert!(matches!(read(vec![io::ErrorKind::Interrupted]), Ok(false)));
+        assert!(matches!(
+            read(vec![io::ErrorKind::TimedOut]),
+            Err(ReadFault::Io(e)) if e.kind() == io::ErrorKind::TimedOut
+        ));
+    }
+
+    /// Gives a few bytes at a time.
+    struct Dribble<'a>(&'a [u8], usize);
+
+    impl Read for Dribble<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let some = self.1.min(buffer.len());
+            self.0.read(&mut buffer[..some])
+        }
+    }
+
+    fn written(cells: &[String], is_quoted: bool, line_end: &str) -> String {
+        let quote = |cell: &String| {
+            let is_bare = !cell.contains([',', '"', '\r', '\n']) && cells.len() > 1;
+            match is_quoted || !is_bare {
+                true => format!("\"{}\"", cell.replace('"', "\"\"")),
+                false => cell.clone(),
+            }
+        };
+        cells.iter().map(quote).collect::<Vec<_>>().join(",") + line_end
     }
 
     proptest::proptest! {
-        /// Whatever a correct writer writes, both readers read alike.
+        /// Whatever the line ends and wherever the chunks are cut: cells, lines and spans are right.
         #[test]
-        fn it_reads_what_the_csv_crate_reads(
-            rows in proptest::collection::vec(proptest::collection::vec("[a-c,;\"\r\n ]{0,4}", 2), 1..6),
-            crlf: bool,
+        fn records_are_read_with_their_lines_and_spans(
+            rows in vec((vec("[ab,\"\r\n ]{0,4}", 1..4), proptest::bool::ANY, 0usize..3, 0usize..3), 1..6),
+            is_cr: bool,
+            is_ended: bool,
+            is_open: bool,
+            some in 1usize..9,
         ) {
-            let terminator = if crlf { csv::Terminator::CRLF } else { csv::Terminator::Any(b'\n') };
-            let mut writer = csv::WriterBuilder::new().terminator(terminator).from_writer(Vec::new());
-            writer.write_record(["h1", "h2"]).unwrap();
-            for row in &rows {
-                writer.write_record(row).unwrap();
+            let line_ends = if is_cr { ["\r"; 3] } else { ["\n", "\r\n", "\r\r\n"] };
+            let mut text = String::new();
+            let mut expected = Vec::new();
+            for (cells, is_quoted, blanks, line_end) in rows {
+                let line_end = line_ends[line_end];
+                text += &line_end.repeat(blanks);
+                let line_of = |text: &str| 1 + text.matches(line_ends[0]).count() as u64;
+                let line = line_of(&text);
+                let start = text.len() as u64;
+                text += &written(&cells, is_quoted, line_end);
+                expected.push((cells, line, (start, text.len() as u64), None));
             }
-            let text = writer.into_inner().unwrap();
-            let read: Vec<_> = read_all(&text).into_iter().skip(1).map(|(_, cells, fault)| {
-                assert_eq!(fault, None);
-                cells
-            }).collect();
-            proptest::prop_assert_eq!(read, rows);
+            if !is_ended {
+                text.truncate(text.trim_end_matches(['\r', '\n']).len());
+            }
+            if is_open {
+                let last = expected.last_mut().unwrap();
+                let start = usize::try_from(last.2.0).unwrap();
+                text.truncate(start);
+                text += "b,\"c\r\n";
+                last.0 = vec!["b".to_owned(), "c\r\n".to_owned()];
+                last.3 = OPEN;
+            }
+            expected.last_mut().unwrap().2.1 = text.len() as u64;
+            let line_end = line_ends[0].as_bytes()[0];
+            let mut reader = Reader::with_line_end(Dribble(text.as_bytes(), some), b',', line_end);
+            let mut row = Row::default();
+            for (cells, line, span, fault) in expected {
+                proptest::prop_assert!(reader.read(&mut row).unwrap());
+                let read: Vec<_> = row.iter().map(|c| String::from_utf8_lossy(c)).collect();
+                proptest::prop_assert_eq!(read, cells);
+                proptest::prop_assert_eq!((row.line, row.span, row.fault), (line, span, fault));
+            }
+            proptest::prop_assert!(!reader.read(&mut row).unwrap());
         }
     }
 }
