@@ -9,7 +9,9 @@ use std::rc::Rc;
 
 use crate::job::{ErrorClass, Micros, Outcome, Request, State, Status, Transition};
 
-use super::{Backlog, BacklogError, Claim, Claimed, History, Record, Resume, Ticket, Waiting};
+use super::{
+    Backlog, BacklogError, Claim, Claimed, History, Record, Resume, Supply, Ticket, Waiting,
+};
 
 /// What survives.
 #[derive(Debug, Default)]
@@ -182,7 +184,11 @@ impl Backlog for MemoryBacklog {
         Ok(Claimed {
             jobs,
             settled: Vec::new(),
-            exhausted: self.unclaimed.is_empty(),
+            supply: if self.unclaimed.is_empty() {
+                Supply::Exhausted
+            } else {
+                Supply::More
+            },
         })
     }
 

@@ -86,9 +86,21 @@ pub struct Claimed {
     /// Requests that were found unacceptable and already settled as rejected (a stream's bad rows, or
     /// `--skip-bad-rows`), or settled at the start (`crash_limit`, `unknown_create` under `fail`).
     pub settled: Vec<Outcome>,
-    /// Nothing is left to be claimed. Without it, a claim that brings nothing means that nothing is there
-    /// for now (a slow pipe): ask again later.
-    pub exhausted: bool,
+    /// Whether there is more.
+    pub supply: Supply,
+}
+
+/// What further claims will bring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Supply {
+    /// More at once. A claim that brought nothing may say so, too: it went past many rows that are
+    /// done, and let go so that records do not wait for it.
+    #[default]
+    More,
+    /// Nothing for now, and perhaps more later (a slow pipe).
+    NotYet,
+    /// Nothing any more.
+    Exhausted,
 }
 
 /// What is to be recorded of one request.

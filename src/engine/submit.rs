@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::api::{CreateReply, RetryAfter, Transport};
-use crate::backlog::{Claimed, Record, RecorderGone, Resume, Waiting};
+use crate::backlog::{Claimed, Record, RecorderGone, Resume, Supply, Waiting};
 use crate::job::{Micros, Outcome};
 
 use super::health::PROBE_EVERY;
@@ -16,7 +16,7 @@ use super::policy::{self, AfterWithdraw, CreateVerdict};
 use super::wheel::Timer;
 use super::{CLAIMED_AHEAD, Engine, Event, StopReason};
 
-/// A backlog that had nothing and may have more is asked again after this time.
+/// A backlog that has nothing for now is asked again after this time.
 const CLAIM_AGAIN: Duration = Duration::from_millis(50);
 
 /// The pause where a throttling service names none, doubled with every further one.
@@ -88,12 +88,15 @@ impl<T: Transport + 'static> Engine<'_, T> {
 
     /// Takes in what was claimed.
     pub(super) fn claimed(&mut self, claimed: Claimed) {
-        let nothing = claimed.jobs.is_empty() && claimed.settled.is_empty();
-        self.exhausted = claimed.exhausted;
-        if nothing && !claimed.exhausted {
-            self.wheel.set(Instant::now() + CLAIM_AGAIN, Timer::Claim);
-        } else {
-            self.claiming = false;
+        match claimed.supply {
+            Supply::More => self.claiming = false,
+            Supply::NotYet => {
+                self.wheel.set(Instant::now() + CLAIM_AGAIN, Timer::Claim);
+            }
+            Supply::Exhausted => {
+                self.claiming = false;
+                self.exhausted = true;
+            }
         }
         for outcome in claimed.settled {
             self.count(&outcome);

@@ -4,9 +4,12 @@
 //! job is in flight, is never handed out from the input; a row is handed out once in a process. A claim that
 //! fails loses nothing: what was read stays for the next one.
 
-use jiff::Timestamp;
+use std::time::Duration;
 
-use crate::backlog::{BacklogError, Claim, Claimed, Resume, Ticket, Waiting};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::backlog::{BacklogError, Claim, Claimed, Resume, Supply, Ticket, Waiting};
 use crate::job::{ErrorClass, Outcome, Problem, RemoteId, Request, RequestId, State};
 
 use super::check::{Found, changed, find, too_long};
@@ -19,6 +22,11 @@ use super::progress::Progress;
 use super::reader::{ReadFault, Row};
 use super::report::RowProblem;
 use super::{CsvBacklog, InHand};
+
+/// A claim that goes past rows that are done lets go after this time: records wait for it.
+const LONGEST_CLAIM: Duration = Duration::from_millis(20);
+/// Rows between two looks at the clock.
+const ROWS_BETWEEN_LOOKS: u32 = 256;
 
 /// A row, or a stored request, that is to be settled as rejected.
 #[derive(Debug)]
@@ -55,28 +63,40 @@ impl CsvBacklog {
     pub(super) fn claim_rows(&mut self, max: usize) -> Result<Claimed, BacklogError> {
         self.deliver()?;
         self.adopt(max)?;
+        let began = Instant::now();
         let mut row = Row::default();
+        let mut rows_read = 0_u32;
+        let mut supply = Supply::More;
         while self.ready.len() + self.rejects.len() + self.told.len() < max
             && self.to_adopt.is_empty()
             && !self.exhausted
         {
             match self.read(&mut row)? {
                 Next::Row => self.take(&row)?,
-                Next::NotYet => break,
+                Next::NotYet => {
+                    supply = Supply::NotYet;
+                    break;
+                }
                 Next::End => self.exhausted = true,
             }
             if self.left == Some(0) {
                 self.exhausted = true;
             }
+            rows_read += 1;
+            if rows_read.is_multiple_of(ROWS_BETWEEN_LOOKS) && began.elapsed() > LONGEST_CLAIM {
+                break;
+            }
         }
         self.settle_rejects()?;
         let many = self.ready.len().min(max);
         let jobs: Vec<Claim> = self.ready.drain(..many).collect();
-        let exhausted = self.exhausted && self.ready.is_empty() && self.to_adopt.is_empty();
+        if self.exhausted && self.ready.is_empty() && self.to_adopt.is_empty() {
+            supply = Supply::Exhausted;
+        }
         Ok(Claimed {
             jobs,
             settled: std::mem::take(&mut self.told),
-            exhausted,
+            supply,
         })
     }
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::api::{AccountToken, Protocol};
-use crate::backlog::{Resume, Waiting};
+use crate::backlog::{Resume, Supply, Waiting};
 use crate::job::{ErrorClass, Micros, RemoteId, SiteRule, Status};
 
 /// A folder with an input, an output and a journal.
@@ -160,7 +160,7 @@ fn claim_all(backlog: &mut CsvBacklog) -> Vec<Claim> {
     loop {
         let claimed = claim(backlog, 7);
         all.extend(claimed.jobs);
-        if claimed.exhausted {
+        if claimed.supply == Supply::Exhausted {
             return all;
         }
     }

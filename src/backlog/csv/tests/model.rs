@@ -182,7 +182,7 @@ impl<'a> Process<'a> {
             assert_eq!(job.history, row.history, "{id}");
             assert!(self.in_hand.insert(id, job.ticket).is_none());
         }
-        claimed.exhausted
+        claimed.supply == Supply::Exhausted
     }
 
     /// The batch of these steps, one for each job.

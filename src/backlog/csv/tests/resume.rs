@@ -31,7 +31,7 @@ fn a_recorded_job_is_adopted_and_never_created_again() {
         (job.history.creates, job.history.polls, job.history.spent),
         (1, 5, Micros(1000))
     );
-    assert!(!first.exhausted);
+    assert!(first.supply != Supply::Exhausted);
     let rest = claim_all(&mut backlog);
     assert_eq!(rest.len(), 1);
     assert_eq!(rest[0].request.id().as_str(), "b");
@@ -138,7 +138,7 @@ fn under_the_policy_fail_it_ends_instead() {
         bench.open_with(|s| s.on_unknown_create = UnknownCreatePolicy::Fail);
     assert_eq!((opened.crash_settled, opened.to_go), (1, Some(0)));
     let claimed = claim(&mut backlog, 10);
-    assert!(claimed.exhausted && claimed.jobs.is_empty());
+    assert!(claimed.supply == Supply::Exhausted && claimed.jobs.is_empty());
     assert_eq!(claimed.settled[0].error, Some(ErrorClass::UnknownCreate));
     assert!(
         bench
@@ -208,7 +208,7 @@ fn a_job_whose_site_is_not_listed_any_more_is_not_polled() {
     bench.input("id,website_url,website_key\n");
     let (mut backlog, _) = bench.open_with(|s| s.sites = Allowlist::default());
     let claimed = claim(&mut backlog, 10);
-    assert!(claimed.jobs.is_empty() && claimed.exhausted);
+    assert!(claimed.jobs.is_empty() && claimed.supply == Supply::Exhausted);
     assert_eq!(
         claimed.settled[0].error,
         Some(ErrorClass::SiteNotAuthorized)

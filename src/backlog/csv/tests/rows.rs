@@ -178,14 +178,14 @@ fn a_slow_stream_holds_nothing_up() {
     let mut jobs = Vec::new();
     while jobs.is_empty() {
         let claimed = claim(&mut backlog, 10);
-        assert!(!claimed.exhausted);
+        assert!(claimed.supply != Supply::Exhausted);
         jobs.extend(claimed.jobs);
     }
     assert!(claim(&mut backlog, 10).jobs.is_empty());
     solve(&mut backlog, jobs[0].ticket, Status::Solved);
     assert_eq!(bench.ids(), ["a"]);
     drop(writer);
-    while !claim(&mut backlog, 10).exhausted {}
+    while claim(&mut backlog, 10).supply != Supply::Exhausted {}
     close(&mut backlog);
 }
 
@@ -239,7 +239,11 @@ fn a_limit_counts_new_and_bad_rows() {
     });
     let claimed = claim(&mut backlog, 100);
     assert_eq!(
-        (claimed.jobs.len(), claimed.settled.len(), claimed.exhausted),
+        (
+            claimed.jobs.len(),
+            claimed.settled.len(),
+            (claimed.supply == Supply::Exhausted)
+        ),
         (1, 1, true)
     );
 }
@@ -259,7 +263,7 @@ fn claims_are_no_larger_than_asked_for() {
                 .iter()
                 .map(|c| c.request.id().as_str().to_owned()),
         );
-        if claimed.exhausted {
+        if claimed.supply == Supply::Exhausted {
             break;
         }
     }
