@@ -13,7 +13,7 @@ use crate::backlog::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
 };
 use crate::config::{Config, Environment, Settings};
-use crate::engine::{self, CLAIMED_AHEAD, Engine, Report, Signal};
+use crate::engine::{self, Engine, Report, Signal};
 use crate::simulator::{SharedBrain, SimulatedTransport, SimulatorSettings};
 use crate::telemetry::{
     Distributions, EventLog, Observers, Progress, RunView, Screen, Summary, Totals, start_log,
@@ -50,7 +50,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let (backlog, opened) = open(&config, &from, &to)?;
     announce(&opened);
 
-    let capacity = settings.max_in_flight + CLAIMED_AHEAD;
+    let capacity = engine::most_jobs(settings.max_in_flight);
     let (recorder, recorder_thread) = Recorder::on_thread(backlog, capacity)
         .map_err(|e| Failure::new(ExitCode::Io, e).hint("the system gives no further thread"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -65,7 +65,14 @@ use submit::Lead;
 use wheel::{Timer, Wheel};
 
 /// Requests that are claimed ahead of their slots, beside those in flight.
-pub const CLAIMED_AHEAD: usize = 256;
+const CLAIMED_AHEAD: usize = 256;
+
+/// The most jobs that an engine of that `max_in_flight` holds: the room that its recorder needs. The
+/// queue may be full when a claim brings as many jobs to adopt.
+#[must_use]
+pub fn most_jobs(max_in_flight: usize) -> usize {
+    max_in_flight + 2 * CLAIMED_AHEAD
+}
 
 /// How often observers see the gauges.
 const GAUGES_EVERY: Duration = Duration::from_secs(1);
@@ -125,6 +132,8 @@ pub struct Engine<'o, T: Transport> {
     interrupted: bool,
     /// The recorder can't record for now.
     stalled: bool,
+    /// The recorder takes no more records: a bug, or a panic on its side.
+    recorder_is_gone: bool,
     /// The last fault, in words.
     last_fault: String,
     failures_in_row: u64,
@@ -136,8 +145,7 @@ pub struct Engine<'o, T: Transport> {
 }
 
 impl<'o, T: Transport + 'static> Engine<'o, T> {
-    /// A run that is ready to [`run`](Self::run). `recorder` must have been made for at least
-    /// `max_in_flight` + [`CLAIMED_AHEAD`] jobs.
+    /// A run that is ready to [`run`](Self::run). `recorder` must have been made for [`most_jobs`].
     pub fn new(
         client: Client<T>,
         settings: Settings,
@@ -173,6 +181,7 @@ impl<'o, T: Transport + 'static> Engine<'o, T> {
             mode: Mode::Running,
             interrupted: false,
             stalled: false,
+            recorder_is_gone: false,
             last_fault: String::new(),
             failures_in_row: 0,
             tally: Tally::default(),
@@ -258,6 +267,9 @@ impl<'o, T: Transport + 'static> Engine<'o, T> {
         self.begin(now);
         self.send_creates(now);
         self.send_polls(now);
+        if self.recorder_is_gone {
+            return Err(RecorderGone);
+        }
         Ok(())
     }
 

@@ -19,10 +19,11 @@ impl<T: Transport + 'static> Engine<'_, T> {
     pub(super) fn record(&mut self, key: usize, record: Record, after: After) {
         let job = &mut self.jobs[key];
         job.step = Step::Recording(after);
-        // Where nobody records any more, the loop finds out at its next wake.
-        let _ = self
+        let asked = self
             .recorder
             .record(key, job.ticket, record, self.tally.polls);
+        // Nothing goes on as if it were recorded: the loop ends at its next turn.
+        self.recorder_is_gone |= asked.is_err();
     }
 
     /// Takes in what the recorder says.

@@ -129,7 +129,7 @@ impl World {
             account: AccountToken::try_new("account").unwrap(),
         };
         let client = Client::new(SimulatedTransport::new(self.brain.clone()), identity);
-        let (recorder, end) = Recorder::channel(self.settings.max_in_flight + CLAIMED_AHEAD);
+        let (recorder, end) = Recorder::channel(most_jobs(self.settings.max_in_flight));
         self.settings.spent_before = self.store.borrow().spent();
         let engine = Engine::new(
             client,
