@@ -51,8 +51,9 @@ fn run_and(case: &Case, api: &Api, rate: &str, life: Duration, with: &[&str]) ->
         if n > 0 {
             std::thread::sleep(Duration::from_millis(fastrand::u64(1..50)));
         }
+        // The first signal may have been enough, or the run may have ended by itself: its code tells.
         if child.try_wait().expect("it can be asked").is_some() {
-            return true;
+            break;
         }
         signal(&child, with);
     }
