@@ -254,6 +254,24 @@ fn of_two_runs_at_once_one_is_told_to_wait() {
     ]);
     let (code, _, stderr) = finish(alias.args(["--base-url", &api.url]));
     assert!(code == 75 || code == 74, "{code}: {stderr}");
+    // A run that waits for the lock is ended by a signal, with its code.
+    let mut waiting = case.run(&api.url, &["--lock-wait", "10m"]);
+    let waiting = waiting.stderr(Stdio::piped()).spawn().expect("it starts");
+    let status = format!("/proc/{}/status", waiting.id());
+    let takes_signals = || {
+        let status = std::fs::read_to_string(&status).expect("it runs");
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.expect("a mask").trim(), 16).expect("a number");
+        caught & (1 << 14) != 0
+    };
+    while !takes_signals() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    signal(&waiting, "-TERM");
+    let output = waiting.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(143), "{stderr}");
+    assert!(stderr.contains("--lock-wait 10m"), "{stderr}");
     first.kill().expect("it is there");
     first.wait().expect("it ends");
 }

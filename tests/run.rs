@@ -542,3 +542,32 @@ fn check_says_what_a_run_would_do_and_sends_nothing() {
     assert_eq!(code, 65, "{stderr}");
     assert!(stderr.contains("in.csv:2: website_url"), "{stderr}");
 }
+
+#[test]
+fn a_summary_takes_no_other_files_place() {
+    let (api, case) = (quick_api(), Case::with_rows(3));
+    assert_eq!(finish(&mut case.run(&api.url, &QUICK)).0, 0);
+    let (input, output) = (case.read("in.csv"), case.read("out.csv"));
+    for place in ["in.csv", "out.csv", "./out.csv", "out.csv.journal"] {
+        let (code, _, stderr) = finish(&mut case.run(&api.url, &["--summary", place]));
+        assert_eq!(code, 2, "{place}: {stderr}");
+    }
+    let (code, _, stderr) = finish(&mut case.run(&api.url, &["--summary", "no/such/folder.json"]));
+    assert_eq!(code, 74, "{stderr}");
+    assert_eq!((case.read("in.csv"), case.read("out.csv")), (input, output));
+    assert_eq!(number(&api.ledger(), "creates"), 3);
+}
+
+#[test]
+fn a_json_log_is_json_to_the_last_line() {
+    let (api, case) = (quick_api(), Case::with_rows(3));
+    let (code, _, stderr) = finish(
+        case.run(&api.url, &QUICK)
+            .args(["--log-format", "json", "-v"]),
+    );
+    assert_eq!(code, 0, "{stderr}");
+    let json = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect(line);
+    let lines: Vec<_> = stderr.lines().map(json).collect();
+    let last = &lines[lines.len() - 1];
+    assert_eq!((&last["stop"], number(last, "solved")), (&"done".into(), 3));
+}

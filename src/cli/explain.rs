@@ -13,7 +13,7 @@ pub(super) fn explain(stop: &StopReason) -> String {
         }
         StopReason::MaxRuntime => "--max-runtime is over".to_owned(),
         StopReason::MaxFailures => {
-            "too many rows failed in a row (--max-failures); look at their `error` and `message`".to_owned()
+            "too many failures in a row (--max-failures): solves that failed, jobs that timed out, creates of unknown fate; -v shows each".to_owned()
         }
         StopReason::NoBalance(words) => {
             format!("the service says that the balance is used up: {}; top it up", safe(words))
@@ -25,7 +25,7 @@ pub(super) fn explain(stop: &StopReason) -> String {
             format!("the service says that the account is suspended or blocked: {}", safe(words))
         }
         StopReason::Refusals(words) => {
-            format!("the service refused five creates in a row, for no reason that is known: {}", safe(words))
+            format!("the service refused five requests in a row, for no reason that is known: {}", safe(words))
         }
         StopReason::Unreachable(fault) => format!("the service cannot be reached: {}", safe(fault)),
         StopReason::LongPause(pause) => {

@@ -1,18 +1,20 @@
 //! `run`: drains a CSV source into a CSV sink.
 
+use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::explain::explain;
 use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print};
 use crate::api::{Client, HttpSettings, HttpTransport, Transport};
 use crate::backlog::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
 };
-use crate::config::{Config, Environment, Settings};
+use crate::config::{Config, Environment, LogFormat, Settings};
 use crate::engine::{self, Engine, Report, Signal};
 use crate::simulator::{SharedBrain, SimulatedTransport, SimulatorSettings};
 use crate::telemetry::{
@@ -47,16 +49,22 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         )
         .hint("name a file with --to"));
     }
-    let (backlog, opened) = open(&config, &from, &to)?;
+    if let Some(path) = &settings.summary {
+        refuse_summary_over(path, &from, &to, settings)?;
+        Summary::check(path)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(ExitCode::Io, e))?;
+    let (mut signals, listener) = runtime.block_on(async { listen() })?;
+    let to_open = backlog_settings(&config, &from, &to)?;
+    let (backlog, opened) = runtime.block_on(open(to_open, &mut signals))?;
     announce(&opened);
 
     let capacity = engine::most_jobs(settings.max_in_flight);
     let (recorder, recorder_thread) = Recorder::on_thread(backlog, capacity)
         .map_err(|e| Failure::new(ExitCode::Io, e).hint("the system gives no further thread"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(ExitCode::Io, e))?;
     let mut log = EventLog;
     let mut distributions = Distributions::default();
     let mut progress = (!settings.is_quiet())
@@ -67,7 +75,8 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
             all.push(progress);
         }
         let mut observers = Observers::new(all);
-        runtime.block_on(drive(&config, recorder, &opened, &mut observers))?
+        let end = drive(&config, recorder, &opened, &mut observers, signals);
+        runtime.block_on(end)?
     };
     if let Some(mut progress) = progress {
         progress.stop();
@@ -82,6 +91,11 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
             ExitCode::of_run(&report.stop, &report.tally) as u8
         ));
     }
+    runtime.block_on(async {
+        listener.abort();
+        // Aborted on purpose; there is nothing else that it could say.
+        let _ = listener.await;
+    });
     let panicked = recorder_thread.join().is_err();
     conclude(settings, &opened, &report, &distributions)?;
     if panicked {
@@ -93,10 +107,36 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::of_run(&report.stop, &report.tally))
 }
 
-/// Opens the backlog: checks the input, takes the locks, puts the last run's traces in order.
-fn open(config: &Config, from: &Source, to: &Sink) -> Result<(CsvBacklog, Opened), Failure> {
+/// Opens the backlog: checks the input, takes the locks, puts the last run's traces in order. All of
+/// that may take a while (a large file, a lock that is waited for); a signal ends it, as safely as a
+/// kill would.
+async fn open(
+    settings: CsvSettings,
+    signals: &mut mpsc::Receiver<Signal>,
+) -> Result<(CsvBacklog, Opened), Failure> {
+    let opening = tokio::task::spawn_blocking(move || CsvBacklog::open(settings));
+    tokio::select! {
+        biased;
+        Some(signal) = signals.recv() => {
+            let again = again::command(std::env::args_os());
+            print::note(&format!("stopped before anything was sent; to go on:\n  {again}\n"));
+            let code = match signal {
+                Signal::Interrupt => ExitCode::Interrupted,
+                Signal::Terminate => ExitCode::Terminated,
+            };
+            process::exit(i32::from(code as u8));
+        }
+        opened = opening => match opened {
+            Ok(opened) => opened.map_err(Failure::from),
+            Err(panicked) => Err(Failure::new(ExitCode::Io, panicked)),
+        },
+    }
+}
+
+/// What the backlog is told.
+fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSettings, Failure> {
     let settings = &config.settings;
-    let opened = CsvBacklog::open(CsvSettings {
+    Ok(CsvSettings {
         input: match from {
             Source::File(path) => CsvInput::File(path.clone()),
             Source::Stdin => CsvInput::Stream {
@@ -124,8 +164,68 @@ fn open(config: &Config, from: &Source, to: &Sink) -> Result<(CsvBacklog, Opened
         lock_wait: settings.lock_wait,
         wall_clock: jiff::Timestamp::now,
         crash_point: crash_point()?,
+    })
+}
+
+/// A summary in the place of the run's own files would end them.
+fn refuse_summary_over(
+    summary: &Path,
+    from: &Source,
+    to: &Sink,
+    settings: &Settings,
+) -> Result<(), Failure> {
+    let journal_of = |file: &PathBuf| {
+        let mut name = file.clone().into_os_string();
+        name.push(".journal");
+        PathBuf::from(name)
+    };
+    let mut files: Vec<(&str, PathBuf)> = Vec::new();
+    if let Source::File(path) = from {
+        files.extend([("the input", path.clone()), ("a journal", journal_of(path))]);
+    }
+    if let Sink::File(path) = to {
+        files.extend([
+            ("the output", path.clone()),
+            ("a journal", journal_of(path)),
+        ]);
+    }
+    files.extend(settings.journal.clone().map(|path| ("the journal", path)));
+    let there = |path: &Path| {
+        path.canonicalize()
+            .or_else(|_| std::path::absolute(path))
+            .ok()
+    };
+    match files
+        .iter()
+        .find(|(_, path)| there(path).is_some() && there(path) == there(summary))
+    {
+        Some((what, path)) => Err(Failure::new(
+            ExitCode::Usage,
+            format!("--summary: {} is {what}", path.display()),
+        )
+        .hint("name a file of its own")),
+        None => Ok(()),
+    }
+}
+
+/// Takes the operator's signals from now on.
+fn listen() -> Result<(mpsc::Receiver<Signal>, tokio::task::JoinHandle<()>), Failure> {
+    let (send, signals) = mpsc::channel(2);
+    let io = |e| Failure::new(ExitCode::Io, e);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
+    let listener = tokio::spawn(async move {
+        loop {
+            let signal = tokio::select! {
+                _ = interrupt.recv() => Signal::Interrupt,
+                _ = terminate.recv() => Signal::Terminate,
+            };
+            if send.send(signal).await.is_err() {
+                return;
+            }
+        }
     });
-    opened.map_err(Failure::from)
+    Ok((signals, listener))
 }
 
 /// Where a test wants the process to die.
@@ -182,20 +282,22 @@ async fn drive(
     recorder: Recorder,
     opened: &Opened,
     observer: &mut dyn engine::Observer,
+    signals: mpsc::Receiver<Signal>,
 ) -> Result<Report, Failure> {
     let identity = config.identity()?;
     if config.settings.simulate {
         let mut simulator = SimulatorSettings::in_process();
         simulator.add_kinds(&config.kinds);
         let transport = SimulatedTransport::new(SharedBrain::new(simulator));
-        return work(
+        return Ok(work(
             Client::new(transport, identity),
             config,
             recorder,
             opened,
             observer,
+            signals,
         )
-        .await;
+        .await);
     }
     let transport = HttpTransport::new(&HttpSettings {
         base_url: config.settings.base_url.as_str().to_owned(),
@@ -204,14 +306,15 @@ async fn drive(
         max_connections: config.settings.max_connections,
     })
     .map_err(|e| Failure::new(ExitCode::Config, e))?;
-    work(
+    Ok(work(
         Client::new(transport, identity),
         config,
         recorder,
         opened,
         observer,
+        signals,
     )
-    .await
+    .await)
 }
 
 async fn work<T: Transport + 'static>(
@@ -220,23 +323,9 @@ async fn work<T: Transport + 'static>(
     recorder: Recorder,
     opened: &Opened,
     observer: &mut dyn engine::Observer,
-) -> Result<Report, Failure> {
+    signals: mpsc::Receiver<Signal>,
+) -> Report {
     let settings = &config.settings;
-    let (send, signals) = mpsc::channel(2);
-    let io = |e| Failure::new(ExitCode::Io, e);
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
-    let listener = tokio::spawn(async move {
-        loop {
-            let signal = tokio::select! {
-                _ = interrupt.recv() => Signal::Interrupt,
-                _ = terminate.recv() => Signal::Terminate,
-            };
-            if send.send(signal).await.is_err() {
-                return;
-            }
-        }
-    });
     let engine = Engine::new(
         client,
         engine::Settings {
@@ -257,11 +346,7 @@ async fn work<T: Transport + 'static>(
         observer,
         signals,
     );
-    let report = engine.run().await;
-    listener.abort();
-    // Aborted on purpose; there is nothing else that it could say.
-    let _ = listener.await;
-    Ok(report)
+    engine.run().await
 }
 
 /// Says how it went: the table, the summary, and how to go on.
@@ -272,33 +357,58 @@ fn conclude(
     distributions: &Distributions,
 ) -> Result<(), Failure> {
     let journal = opened.journal.as_deref();
-    let status = journal
-        .map(JournalStatus::read)
-        .transpose()
-        .map_err(Failure::from)?;
+    let read = |path| {
+        JournalStatus::read(path).map_err(|e| {
+            Failure::new(ExitCode::Io, e)
+                .hint("the journal was moved or removed while the run went on: put it back before the next one")
+        })
+    };
+    let status = journal.map(read).transpose()?;
     let pending = match &status {
         Some(status) => status.total.is_some().then(|| status.pending.all()),
         None => None,
     };
-    if !settings.is_quiet() {
-        print::note(&table(&RunView {
-            tally: &report.tally,
-            distributions,
-            elapsed: report.elapsed,
+    let again = again::command(std::env::args_os());
+    let why = explain(&report.stop);
+    let is_done = matches!(report.stop, engine::StopReason::Done);
+    if settings.log_format == LogFormat::Json {
+        // Whoever reads JSON lines gets nothing else.
+        let tally = &report.tally;
+        info!(
+            stop = report.stop.word(),
+            solved = tally.solved,
+            failed = tally.failed,
+            rejected = tally.rejected,
             pending,
-            stop: &report.stop,
-        }));
-    }
-    if !matches!(report.stop, engine::StopReason::Done) {
-        let mut text = format!("{}\n", super::explain::explain(&report.stop));
-        if let Some(journal) = journal {
-            text += &format!(
-                "nothing is lost: {} has every step; to go on:\n",
-                journal.display()
-            );
+            creates = tally.creates,
+            unknown_creates = tally.unknown_creates,
+            polls = tally.polls,
+            spend = %tally.spend,
+            elapsed_s = report.elapsed.as_secs_f64(),
+            "the run ended"
+        );
+        if !is_done {
+            error!(again, "{why}");
         }
-        text += &format!("  {}\n", again::command(std::env::args_os()));
-        print::note(&text);
+    } else {
+        if !settings.is_quiet() {
+            print::note(&table(&RunView {
+                tally: &report.tally,
+                distributions,
+                elapsed: report.elapsed,
+                pending,
+                stop: &report.stop,
+            }));
+        }
+        if !is_done {
+            let place = journal.map_or_else(String::new, |journal| {
+                format!(
+                    "nothing is lost: {} has every step; to go on:\n",
+                    journal.display()
+                )
+            });
+            print::note(&format!("{why}\n{place}  {again}\n"));
+        }
     }
     if let Some(path) = &settings.summary {
         let this_run = Totals::of_run(&report.tally, pending, report.elapsed);

@@ -168,11 +168,11 @@ settings! {
     Limits limit: Option<u64> = optional(count(1..=u64::MAX)), "N", "";
     /// Begin nothing new after this time
     Limits max_runtime: Option<Duration> = optional(span(Duration::ZERO..=YEAR)), "TIME", "";
-    /// Stop after so many failed rows in a row
+    /// Stop after so many failures in a row: failed solves, time-outs, creates of unknown fate
     Limits max_failures: Option<u64> = optional(count(1..=u64::MAX)), "N", "";
     /// Most US dollars that all runs on the journal spend together
     Limits max_spend: Option<Micros> = optional(money), "DOLLARS", "";
-    /// How long jobs under way are polled on after a signal
+    /// How long jobs under way are polled on after a signal; creates on the wire are waited for, 30s at most
     Limits drain_timeout: Duration = required(span(Duration::ZERO..=DAY)), "TIME", "30s";
     /// How long to wait for another run that holds the lock
     Limits lock_wait: Duration = required(span(Duration::ZERO..=DAY)), "TIME", "0s";

@@ -118,6 +118,29 @@ impl Summary {
         })
     }
 
+    /// Whether a summary can be written to `path`: to be asked before anything is paid for.
+    ///
+    /// # Errors
+    ///
+    /// Where no file can be made beside it.
+    pub fn check(path: &Path) -> Result<(), WriteSummaryError> {
+        let attempt = || {
+            if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+                return Ok(());
+            }
+            if path.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            let temporary = temporary(path)?;
+            File::create(&temporary)?;
+            std::fs::remove_file(&temporary)
+        };
+        attempt().map_err(|source| WriteSummaryError {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
     fn write_beside(&self, path: &Path) -> io::Result<()> {
         let mut json = serde_json::to_vec_pretty(self)?;
         json.push(b'\n');
@@ -125,10 +148,7 @@ impl Summary {
         if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
             return File::options().write(true).open(path)?.write_all(&json);
         }
-        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-        let mut temporary = name.to_owned();
-        temporary.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(temporary);
+        let temporary = temporary(path)?;
         let written = File::create(&temporary)
             .and_then(|mut file| file.write_all(&json).and_then(|()| file.sync_all()))
             .and_then(|()| std::fs::rename(&temporary, path));
@@ -137,6 +157,14 @@ impl Summary {
         }
         written
     }
+}
+
+/// The file that is written first, and then renamed to `path`.
+fn temporary(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+    let mut temporary = name.to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    Ok(path.with_file_name(temporary))
 }
 
 #[cfg(test)]
