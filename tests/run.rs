@@ -571,3 +571,39 @@ fn a_json_log_is_json_to_the_last_line() {
     let last = &lines[lines.len() - 1];
     assert_eq!((&last["stop"], number(last, "solved")), (&"done".into(), 3));
 }
+
+#[test]
+fn a_rejected_row_that_was_mended_is_taken_up_again() {
+    let (api, case) = (quick_api(), Case::new());
+    let bad = "r8,hcaptcha,nonsense,k,x\nr9,hcaptcha,,k,y\n";
+    case.write("in.csv", &(rows_csv(0..2) + bad));
+    let skip = ["--skip-bad-rows", "--retry-failed"];
+    assert_eq!(finish(case.run(&api.url, &QUICK).args(skip)).0, 1);
+    let mended = bad.replace("nonsense", "https://h8.example.com/login");
+    case.write("in.csv", &(rows_csv(0..2) + &mended));
+    let (code, _, stderr) = finish(case.run(&api.url, &QUICK).args(["--skip-bad-rows"]));
+    assert_eq!(code, 0, "rejected is an outcome: {stderr}");
+    // Stopped with its job in flight, it is adopted like any other.
+    let stopped = [
+        "--poll-interval",
+        "1m",
+        "--max-runtime",
+        "300ms",
+        "--drain-timeout",
+        "0s",
+    ];
+    let (code, _, stderr) = finish(case.run(&api.url, &stopped).args(skip));
+    assert_eq!(code, 3, "{stderr}");
+    let (code, _, stderr) = finish(case.run(&api.url, &QUICK).args(skip));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("1 adopted"), "{stderr}");
+    let statuses: Vec<_> = case
+        .rows()
+        .into_iter()
+        .map(|r| format!("{} {}", r["id"], r["status"]))
+        .collect();
+    assert_eq!(statuses.len(), 4, "{statuses:?}");
+    assert!(statuses.contains(&"r8 solved".to_owned()), "{statuses:?}");
+    assert!(statuses.contains(&"r9 rejected".to_owned()), "{statuses:?}");
+    assert_eq!(number(&api.ledger(), "creates"), 3);
+}

@@ -187,7 +187,7 @@ settings! {
     Files fresh: bool = switch, "", "false";
     /// Let --fresh give up jobs that are paid and under way
     Files abandon_paid: bool = switch, "", "false";
-    /// Take failed rows up again; their lines are replaced
+    /// Take failed rows, and rejected ones that were mended, up again; their lines are replaced
     Files retry_failed: bool = switch, "", "false";
     /// What separates columns: , ; | : tab [default: found in the header]
     Files delimiter: Option<u8> = optional(delimiter), "CHAR", "";

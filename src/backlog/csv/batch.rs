@@ -107,12 +107,14 @@ impl<'a> Batch<'a> {
     pub(super) fn begin_again(
         &mut self,
         seq: u32,
+        job: &NewJob,
         row: &[u8],
         api: i64,
         at: Timestamp,
         replaces: bool,
     ) -> rusqlite::Result<()> {
-        let values = params![seq, row, api, at.as_millisecond(), replaces];
+        let (fields, at) = (job.fields.map(|f| f.0), at.as_millisecond());
+        let values = params![seq, row, api, at, replaces, fields, job.kind, job.request];
         self.statement(schema::BEGIN_AGAIN)?
             .execute(values)
             .map(|_| ())

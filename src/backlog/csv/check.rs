@@ -106,7 +106,13 @@ pub(super) fn check_rows(
                     open_error(Path::new(journal.map_or("journal", Journal::name)), &e)
                 })? {
                     Found::New => seen.note_new(hash),
-                    Found::Known(n) => seen.note_known(n, hash),
+                    Found::Known(n) => {
+                        seen.note_known(n, hash);
+                        if fields.is_none() {
+                            // Not acceptable, so there is nothing to be taken up again.
+                            seen.known.end_failed(n);
+                        }
+                    }
                     Found::Changed { n, began } => {
                         seen.note_known(n, hash);
                         if let Ok(request) = &judged.request {

@@ -21,7 +21,7 @@ use crate::job::{FieldsHash, Micros, RemoteId, RequestId, State, Status};
 
 use super::OpenError;
 use super::batch::Batch;
-use super::identity::Keys;
+use super::identity::{Key, Keys};
 use super::known::{Known, Standing};
 use super::progress::Progress;
 use super::schema;
@@ -280,6 +280,8 @@ impl Journal {
             let key = keys.key(row.get_ref(1)?.as_str()?);
             let standing = match (row.get_ref(3)?.as_str()?, row.get_ref(4)?.as_str_or_null()?) {
                 ("settled", Some("failed")) => Standing::Failed,
+                // A row that had no id of its own is another row once it is mended.
+                ("settled", Some("rejected")) if matches!(key, Key::Own(_)) => Standing::Failed,
                 ("settled", _) => Standing::Settled,
                 ("submitting", _) => {
                     census.submitting.push(seq);

@@ -12,7 +12,8 @@ use super::identity::Key;
 pub(super) enum Standing {
     /// It has its outcome: nothing is to be done.
     Settled = 0,
-    /// It has its outcome and failed: `--retry-failed` takes it up again.
+    /// It has its outcome and failed, or was rejected: `--retry-failed` takes it up again (a rejected one
+    /// once it is good).
     Failed = 1,
     /// It is to be created (again).
     Open = 2,
@@ -116,6 +117,13 @@ impl Known {
             1 => Standing::Failed,
             2 => Standing::Open,
             _ => Standing::InFlight,
+        }
+    }
+
+    /// A row that failed or was rejected is not to be taken up again.
+    pub(super) fn end_failed(&mut self, n: usize) {
+        if self.standing(n) == Standing::Failed {
+            self.entries[n].bits &= !(3 << STANDING_SHIFT);
         }
     }
 

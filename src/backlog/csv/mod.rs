@@ -114,7 +114,7 @@ pub struct CsvSettings {
     pub fresh: bool,
     /// With `fresh`: even where jobs are in flight, which are paid.
     pub abandon_paid: bool,
-    /// Take rows that failed up again (not those that were rejected), and replace their lines when they
+    /// Take rows that failed, and rejected ones that are good now, up again, and replace their lines when they
     /// end. To a stream, a second line is written.
     pub retry_failed: bool,
     /// Most rows that are handed out or rejected in this run; adopted jobs are not counted.

@@ -356,7 +356,7 @@ fn write(
             seq
         }
         (Some(seq), Record::Begin { at, .. }) => {
-            tx.begin_again(seq, &job.row, api, *at, job.replaces)?;
+            tx.begin_again(seq, &job.job, &job.row, api, *at, job.replaces)?;
             tx.step(seq, next)?;
             seq
         }

@@ -108,9 +108,12 @@ INSERT INTO job (seq, id, fields, kind, request, row, api, begun_at, replaces, s
     state, creates, failed_attempts, unknown_creates, crashes, polls, spent, remote_id, submitted_at, deadline)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
 
-/// A job that was in the journal is begun again: it may live elsewhere now, and its row may read otherwise.
+/// A job that was in the journal is begun again: it may live elsewhere now, and its row may read otherwise
+/// (where it was rejected, even in what is sent).
 pub(super) const BEGIN_AGAIN: &str = "
-UPDATE job SET row = ?2, api = ?3, begun_at = ?4, replaces = ?5, status = NULL, error = NULL, finished_at = NULL
+UPDATE job SET row = ?2, api = ?3, begun_at = ?4, replaces = ?5, fields = coalesce(?6, fields),
+    kind = coalesce(?7, kind), request = coalesce(?8, request),
+    status = NULL, error = NULL, finished_at = NULL
 WHERE seq = ?1";
 
 pub(super) const STEP: &str = "
