@@ -50,6 +50,7 @@ mod sink;
 mod start;
 mod status;
 mod storage;
+mod tap;
 #[cfg(test)]
 mod tests;
 
