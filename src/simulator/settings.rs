@@ -178,7 +178,7 @@ impl SimulatorSettings {
             let Some(v1) = kind.protocols.get("v1") else {
                 continue;
             };
-            if self.job_types.iter().any(|t| t.id == v1.type_job_id) {
+            if self.job_types.iter().any(|t| t.id == v1.wire_type) {
                 continue;
             }
             let field = |column: &crate::job::Column| {
@@ -190,7 +190,7 @@ impl SimulatorSettings {
                 })
             };
             self.job_types.push(JobType {
-                id: v1.type_job_id.clone(),
+                id: v1.wire_type.clone(),
                 name: kind.description.clone(),
                 price: kind.price,
                 style: TokenStyle::Recaptcha,
@@ -236,7 +236,7 @@ mod tests {
         settings.add_kinds(&Kinds::built_in());
         assert_eq!(settings.job_types, documented);
         for kind in Kinds::built_in().iter() {
-            let id = &kind.protocols["v1"].type_job_id;
+            let id = &kind.protocols["v1"].wire_type;
             let job_type = documented.iter().find(|t| t.id == *id).unwrap();
             let names: Vec<_> = job_type.fields.iter().map(|f| &f.name).collect();
             let wire: Vec<_> = kind.columns.iter().map(|c| &c.wire["v1"]).collect();
