@@ -1,17 +1,22 @@
 //! The solver service, as its clients see it.
 //!
-//! What must stay true: a protocol's file holds the encoder and the decoder of each of its messages
-//! and does no I/O; the [`Transport`] moves bytes and knows no message; whatever an exchange ends
+//! What must stay true: a protocol's folder holds a file for each of its messages, with the encoder
+//! and the decoder, and does no I/O; both protocols are judged by the same rules (`verdict`,
+//! `refusal`); the [`Transport`] moves bytes and knows no message; whatever an exchange ends
 //! in is one of the few classes of [`CreateReply`] and [`PollReply`], which the engine matches
 //! exhaustively. No solved token and no account token is in any of their `Debug` outputs.
 
 mod account;
 mod client;
+mod envelope;
 mod http;
 mod loose;
+mod refusal;
 mod reply;
 mod transport;
 mod v1;
+mod v2;
+mod verdict;
 
 pub use account::{AccountToken, Identity};
 pub use client::Client;

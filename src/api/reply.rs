@@ -60,7 +60,9 @@ pub enum RefusalCause {
     Blocked,
     /// The service does not know the job that was polled.
     UnknownJob,
-    /// Free text that fits no pattern: no verdict on the row by itself.
+    /// The service cannot take it now and says so: maintenance, no free worker. It passes.
+    Passing,
+    /// A code or free text that nothing explains: no verdict on the row by itself.
     Unrecognised,
 }
 

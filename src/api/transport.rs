@@ -12,6 +12,8 @@ use super::RetryAfter;
 pub enum Protocol {
     /// createJob / getJobResult.
     V1,
+    /// createTask / getTaskResult.
+    V2,
 }
 
 impl Protocol {
@@ -20,6 +22,7 @@ impl Protocol {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V1 => "v1",
+            Self::V2 => "v2",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{ExitCode, Failure};
 use crate::backlog::{InputReport, OpenError};
+use crate::job::Problem;
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
@@ -19,7 +20,14 @@ impl From<OpenError> for Failure {
 
 /// The failure for an input that is not good: its problems, one a line, and how many there are.
 pub(super) fn bad_input(report: &InputReport) -> Failure {
-    let (code, hint) = if report.only_authorization {
+    let not_spoken = report
+        .problems
+        .iter()
+        .any(|row| matches!(row.problem, Problem::NotSpoken { .. }));
+    let (code, hint) = if not_spoken {
+        let hint = "choose another --protocol, or give the kind a [protocol.…] section and each of its columns a `wire` name, as jobs/recaptcha-v2.toml in the source has them, in a file of --jobs DIR";
+        (ExitCode::Config, hint)
+    } else if report.only_authorization {
         let hint = "list the sites with --authorized-site or in [authorization] sites, if you may test them";
         (ExitCode::NotAuthorized, hint)
     } else if report.header_problems > 0 {

@@ -300,7 +300,7 @@ async fn drive(
         .await);
     }
     let transport = HttpTransport::new(&HttpSettings {
-        base_url: config.settings.base_url.as_str().to_owned(),
+        base_url: config.settings.service().as_str().to_owned(),
         connect_timeout: CONNECT_TIMEOUT,
         total_timeout: EXCHANGE_TIMEOUT,
         max_connections: config.settings.max_connections,

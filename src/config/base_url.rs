@@ -4,6 +4,8 @@ use std::fmt;
 
 use url::{Host, Url};
 
+use crate::api::Protocol;
+
 /// The URL that paths are appended to: https, or http to this machine.
 ///
 /// The account token travels in every body, so that nothing else is acceptable.
@@ -53,6 +55,19 @@ impl BaseUrl {
         })
     }
 
+    /// Where the service itself speaks `protocol`.
+    #[must_use]
+    pub fn of_service(protocol: Protocol) -> Self {
+        let text = match protocol {
+            Protocol::V1 => "https://omocaptcha.com",
+            Protocol::V2 => "https://api.omocaptcha.com/v2",
+        };
+        Self {
+            text: text.to_owned(),
+            loopback: false,
+        }
+    }
+
     /// The URL, canonical, without a slash at its end.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -97,6 +112,14 @@ mod tests {
                 (kept, loopback),
                 "{given}"
             );
+        }
+    }
+
+    #[test]
+    fn the_services_own_are_canonical() {
+        for protocol in [Protocol::V1, Protocol::V2] {
+            let own = BaseUrl::of_service(protocol);
+            assert_eq!(BaseUrl::try_new(own.as_str()), Ok(own));
         }
     }
 

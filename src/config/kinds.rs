@@ -27,7 +27,7 @@ pub(super) fn load(settings: &Settings) -> Result<Kinds, ConfigError> {
             kind.first_after = kind.first_after.min(interval);
         }
     });
-    Ok(kinds)
+    Ok(kinds.for_protocol(settings.protocol.as_str()))
 }
 
 /// The folder's `*.toml`, by name. A folder without any is a mistake.

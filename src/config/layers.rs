@@ -82,6 +82,13 @@ impl Config {
         };
         let (settings, mut provenance) = resolve(&layers)?;
         check_together(&settings, &provenance)?;
+        // Its default depends on the protocol: what is shown is what holds.
+        for unset in provenance
+            .iter_mut()
+            .filter(|p| p.key == "base_url" && p.text.is_empty())
+        {
+            unset.text = settings.service().as_str().to_owned();
+        }
         let (sites, from) = layers.sites()?;
         provenance.push(from);
         let kinds = super::kinds::load(&settings)?;
@@ -125,7 +132,7 @@ impl Config {
         }
         let account = self.account_token()?.token;
         Ok(Identity {
-            base_url: self.settings.base_url.as_str().to_owned(),
+            base_url: self.settings.service().as_str().to_owned(),
             protocol,
             account,
         })

@@ -8,8 +8,7 @@ use tracing::Level;
 use super::BaseUrl;
 use super::layers::Layers;
 use super::value::{
-    base_url, count, delimiter, money, one_of, optional, path, protocol, rate, required, span,
-    switch, word,
+    base_url, count, delimiter, money, one_of, optional, path, rate, required, span, switch, word,
 };
 use super::{ConfigError, Provenance};
 use crate::api::Protocol;
@@ -134,10 +133,10 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 settings! {
-    /// The service; paths are appended to it
-    Service base_url: BaseUrl = required(base_url), "URL", "https://omocaptcha.com";
-    /// The protocol it speaks: v1
-    Service protocol: Protocol = required(protocol), "NAME", "v1";
+    /// The service; paths are appended to it [default: omocaptcha.com, for v2 api.omocaptcha.com/v2, over https]
+    Service base_url: Option<BaseUrl> = optional(base_url), "URL", "";
+    /// The protocol it speaks: v1 (createJob) or v2 (createTask)
+    Service protocol: Protocol = required(one_of(PROTOCOLS)), "NAME", "v1";
     /// File that holds the account token; POLLWHEEL_API_TOKEN goes before it
     Service api_token_file: Option<PathBuf> = optional(path), "FILE", "";
     /// Use a make-believe service inside this process; needs no account token
@@ -200,6 +199,7 @@ settings! {
     Logs log_level: Level = required(one_of(LOG_LEVELS)), "LEVEL", "info";
 }
 
+const PROTOCOLS: &[(&str, Protocol)] = &[("v1", Protocol::V1), ("v2", Protocol::V2)];
 const UNKNOWN_CREATE: &[(&str, UnknownCreatePolicy)] = &[
     ("retry", UnknownCreatePolicy::Retry),
     ("fail", UnknownCreatePolicy::Fail),
@@ -223,10 +223,18 @@ pub(super) const AUTHORIZED_SITE: Setting = Setting {
 };
 
 impl Settings {
+    /// The service that is meant: the one given, or else the one that the protocol was made for.
+    #[must_use]
+    pub fn service(&self) -> BaseUrl {
+        self.base_url
+            .clone()
+            .unwrap_or_else(|| BaseUrl::of_service(self.protocol))
+    }
+
     /// Least time between two polls of a job: what the service asks for, lifted for this machine.
     #[must_use]
     pub fn poll_floor(&self) -> Duration {
-        if self.simulate || self.base_url.is_loopback() {
+        if self.simulate || self.service().is_loopback() {
             Duration::ZERO
         } else {
             Self::POLL_FLOOR

@@ -80,6 +80,7 @@ fn every_setting_can_come_from_every_layer() {
         ("abandon_paid" | "retry_failed" | "fresh", _) => "false",
         ("jobs", _) => concat!(env!("CARGO_MANIFEST_DIR"), "/jobs"),
         ("delimiter", _) => ";",
+        ("base_url", _) => "https://example.com",
         (_, "") => match setting.value_name {
             "N" => "7",
             "N/s" => "7/s",
@@ -244,8 +245,8 @@ fn bad_files() {
             "DIR/config.toml:1:11: journal: is empty; leave the line out for the default",
         ),
         (
-            "protocol = \"v2\"",
-            "DIR/config.toml:1:12: protocol: v2 is not in this version; leave it out for v1",
+            "protocol = \"v3\"",
+            "DIR/config.toml:1:12: protocol: must be v1 or v2",
         ),
         (
             "on_unknown_create = \"ask\"",
@@ -507,4 +508,23 @@ fn a_named_file_must_be_there() {
     flags.set_config("/nonexistent/config.toml".into());
     let error = Config::load(&flags, Environment::default()).unwrap_err();
     assert_eq!(error.to_string(), "cannot read /nonexistent/config.toml");
+}
+
+#[test]
+fn each_protocol_has_a_service_of_its_own() {
+    for (protocol, service) in [
+        ("v1", "https://omocaptcha.com"),
+        ("v2", "https://api.omocaptcha.com/v2"),
+    ] {
+        let config = load(&[("protocol", protocol)], &[], "").unwrap();
+        assert_eq!(config.settings.service().as_str(), service);
+        let shown = &config.provenance[0];
+        assert_eq!(
+            (shown.key, shown.text.as_str(), &shown.origin),
+            ("base_url", service, &Origin::Default)
+        );
+        let given = [("protocol", protocol), ("base_url", "https://example.com")];
+        let config = load(&given, &[], "").unwrap();
+        assert_eq!(config.settings.service().as_str(), "https://example.com");
+    }
 }

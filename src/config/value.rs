@@ -175,15 +175,6 @@ pub(super) fn one_of<T: Copy>(
     }
 }
 
-/// One of a few words, of which some are understood by later versions only.
-pub(super) fn protocol(text: Text<'_>) -> Parsed<crate::api::Protocol> {
-    match text.text {
-        "v1" => Ok(crate::api::Protocol::V1),
-        "v2" => Err("v2 is not in this version; leave it out for v1".to_owned()),
-        _ => Err("must be v1".to_owned()),
-    }
-}
-
 /// The service's base URL.
 pub(super) fn base_url(text: Text<'_>) -> Parsed<super::BaseUrl> {
     super::BaseUrl::try_new(text.text).map_err(str::to_owned)
@@ -279,7 +270,6 @@ mod tests {
                 money(text(&given)).err(),
                 delimiter(text(&given)).err(),
                 base_url(text(&given)).err(),
-                protocol(text(&given)).err(),
                 switch(Some(text(&given))).err(),
             ] {
                 proptest::prop_assert!(!message.expect("it is no value").contains("hunter2"));

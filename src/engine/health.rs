@@ -70,6 +70,13 @@ impl Health {
         self.fault(now);
     }
 
+    /// The service answered that it can take no job for now: it is there, but more creates than a
+    /// probe a second would only be refused as well.
+    pub(super) fn create_put_off(&mut self) {
+        self.answered();
+        self.failed_creates = self.failed_creates.saturating_add(1);
+    }
+
     /// A poll brought no answer that says anything.
     pub(super) fn poll_failed(&mut self, now: Instant) {
         self.failed_polls = self.failed_polls.saturating_add(1);
@@ -152,6 +159,20 @@ mod tests {
         health.poll_failed(start);
         assert!(!health.is_unreachable(start + Duration::from_secs(599)));
         assert!(health.is_unreachable(start + Duration::from_secs(600)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_is_busy_is_probed_and_never_given_up() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        health.contact(start);
+        (0..4).for_each(|_| health.create_put_off());
+        assert!(!health.is_open());
+        health.create_put_off();
+        assert!(health.is_open());
+        assert!(!health.is_unreachable(start + Duration::from_secs(86_400)));
+        health.create_succeeded();
+        assert!(!health.is_open());
     }
 
     #[test]

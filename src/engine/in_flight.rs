@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::api::RefusalCause;
 use crate::backlog::{Claim, History, Ticket, Waiting};
 use crate::job::{ErrorClass, ForeignText, Kind, Outcome, Request};
 
@@ -75,6 +76,7 @@ pub(super) enum After {
 #[derive(Default)]
 struct DoubtLog {
     count: u32,
+    refusals: u32,
     /// Time and success count at the first of them.
     first: Option<(Instant, u64)>,
 }
@@ -101,12 +103,23 @@ impl InFlight {
         self.request.kind()
     }
 
-    /// Counts an answer that was no verdict.
-    pub(super) fn doubt(&mut self, now: Instant, health: &Health) -> Doubts {
+    /// Counts an answer that was no verdict; `refusal` is what it refused for, where it did.
+    pub(super) fn doubt(
+        &mut self,
+        now: Instant,
+        health: &Health,
+        refusal: Option<RefusalCause>,
+    ) -> Doubts {
         self.doubts.count = self.doubts.count.saturating_add(1);
+        let about_request = matches!(
+            refusal,
+            Some(RefusalCause::UnknownJob | RefusalCause::Unrecognised)
+        );
+        self.doubts.refusals += u32::from(about_request);
         let (since, successes) = *self.doubts.first.get_or_insert((now, health.successes()));
         Doubts {
             count: self.doubts.count,
+            refusals: self.doubts.refusals,
             others_succeeded: health.successes() > successes,
             lasting: now.saturating_duration_since(since) >= self.kind().timeout,
         }

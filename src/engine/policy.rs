@@ -31,6 +31,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 pub(super) struct Doubts {
     /// Answers in a row that were no verdict, this one included.
     pub(super) count: u32,
+    /// Of those, refusals that may be about the request itself.
+    pub(super) refusals: u32,
     /// Whether other requests had success since the first of them.
     pub(super) others_succeeded: bool,
     /// Whether they go on for longer than a job may take.
@@ -57,6 +59,8 @@ pub(super) enum AfterWithdraw {
     Unsent(ForeignText),
     /// The service is busy: again when it wants to be asked.
     Throttled(Option<RetryAfter>),
+    /// The service says that it cannot take it now: again after a backoff.
+    Busy(ForeignText),
     /// A refusal that may be about anything: again after a backoff.
     Doubted(ForeignText),
     /// The service does not take this request: it ends.
@@ -112,8 +116,9 @@ pub(super) fn after_create(
             RefusalCause::BadToken | RefusalCause::NoBalance | RefusalCause::Blocked => {
                 AfterWithdraw::AccountFault(refusal)
             }
+            RefusalCause::Passing => AfterWithdraw::Busy(refusal.message),
             RefusalCause::UnknownJob | RefusalCause::Unrecognised => {
-                if doubts.others_succeeded && doubts.count >= REFUSALS_TO_BELIEVE {
+                if doubts.others_succeeded && doubts.refusals >= REFUSALS_TO_BELIEVE {
                     AfterWithdraw::Refused(refusal.message)
                 } else {
                     AfterWithdraw::Doubted(refusal.message)
@@ -133,6 +138,13 @@ pub(super) fn after_poll(
 ) -> PollVerdict {
     let timed_out =
         |why: String| PollVerdict::Fail(ErrorClass::Timeout, ForeignText::clean(&why, &[]));
+    let no_verdict = |why: ForeignText| {
+        if overdue && doubts.others_succeeded && doubts.count >= LATE_FAULTS_TO_BELIEVE {
+            timed_out(format!("no usable answer after its time: {why}"))
+        } else {
+            PollVerdict::AgainLater(why)
+        }
+    };
     match reply {
         PollReply::Solved(token) => PollVerdict::Solved(token),
         PollReply::Pending if overdue => timed_out("still pending after its time".to_owned()),
@@ -144,23 +156,18 @@ pub(super) fn after_poll(
         PollReply::Failed(why) if attempts_left > 0 => PollVerdict::NewAttempt(why),
         PollReply::Failed(why) => PollVerdict::Fail(ErrorClass::SolveFailed, why),
         PollReply::Throttled(after) => PollVerdict::Throttled(after),
-        PollReply::Transient(why) => {
-            if overdue && doubts.others_succeeded && doubts.count >= LATE_FAULTS_TO_BELIEVE {
-                timed_out(format!("no usable answer after its time: {why}"))
-            } else {
-                PollVerdict::AgainLater(why)
-            }
-        }
+        PollReply::Transient(why) => no_verdict(why),
         PollReply::Refused(refusal) => match refusal.cause {
             RefusalCause::BadToken | RefusalCause::NoBalance | RefusalCause::Blocked => {
                 PollVerdict::AccountFault(refusal)
             }
-            RefusalCause::UnknownJob if doubts.count >= UNKNOWN_JOBS_TO_BELIEVE => {
+            RefusalCause::Passing => no_verdict(refusal.message),
+            RefusalCause::UnknownJob if doubts.refusals >= UNKNOWN_JOBS_TO_BELIEVE => {
                 PollVerdict::Fail(ErrorClass::Refused, refusal.message)
             }
             RefusalCause::UnknownJob => PollVerdict::AgainLater(refusal.message),
             RefusalCause::Unrecognised => {
-                if doubts.others_succeeded && doubts.count >= REFUSALS_TO_BELIEVE {
+                if doubts.others_succeeded && doubts.refusals >= REFUSALS_TO_BELIEVE {
                     PollVerdict::Fail(ErrorClass::Refused, refusal.message)
                 } else {
                     PollVerdict::Doubted(refusal.message)
@@ -203,6 +210,7 @@ mod tests {
 
     const CONVINCED: Doubts = Doubts {
         count: 9,
+        refusals: 9,
         others_succeeded: true,
         lasting: true,
     };
@@ -224,6 +232,7 @@ mod tests {
     fn a_refusal_is_held_against_a_request_only_while_others_succeed() {
         let alone = Doubts {
             count: 9,
+            refusals: 9,
             others_succeeded: false,
             lasting: true,
         };
@@ -238,6 +247,40 @@ mod tests {
             verdict,
             CreateVerdict::Withdraw(AfterWithdraw::Refused(_))
         ));
+    }
+
+    #[test]
+    fn what_passes_is_waited_for_and_held_against_nobody() {
+        let busy = || refused(RefusalCause::Passing);
+        for policy in [UnknownCreatePolicy::Retry, UnknownCreatePolicy::Fail] {
+            let verdict = after_create(CreateReply::Refused(busy()), CONVINCED, policy);
+            assert!(
+                matches!(verdict, CreateVerdict::Withdraw(AfterWithdraw::Busy(_))),
+                "{verdict:?}"
+            );
+        }
+        let verdict = after_poll(PollReply::Refused(busy()), false, 0, CONVINCED);
+        assert!(matches!(verdict, PollVerdict::AgainLater(_)), "{verdict:?}");
+        // A job does not outlive its time by more than a few polls for it, where others get on.
+        let verdict = after_poll(PollReply::Refused(busy()), true, 0, CONVINCED);
+        assert!(matches!(verdict, PollVerdict::Fail(ErrorClass::Timeout, _)));
+    }
+
+    #[test]
+    fn faults_before_it_do_not_make_a_refusal_believed() {
+        let first = Doubts {
+            refusals: 1,
+            ..CONVINCED
+        };
+        let reply = CreateReply::Refused(refused(RefusalCause::Unrecognised));
+        let verdict = after_create(reply, first, UnknownCreatePolicy::Retry);
+        assert!(matches!(
+            verdict,
+            CreateVerdict::Withdraw(AfterWithdraw::Doubted(_))
+        ));
+        let reply = PollReply::Refused(refused(RefusalCause::UnknownJob));
+        let verdict = after_poll(reply, false, 0, first);
+        assert!(matches!(verdict, PollVerdict::AgainLater(_)), "{verdict:?}");
     }
 
     #[test]

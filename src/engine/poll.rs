@@ -102,7 +102,8 @@ impl<T: Transport + 'static> Engine<'_, T> {
         self.tell_of_circuit(was_open);
         let job = &mut self.jobs[key];
         let doubts = match &reply {
-            PollReply::Transient(_) | PollReply::Refused(_) => job.doubt(now, &self.health),
+            PollReply::Transient(_) => job.doubt(now, &self.health, None),
+            PollReply::Refused(refusal) => job.doubt(now, &self.health, Some(refusal.cause)),
             _ => {
                 job.trust();
                 policy::Doubts::default()

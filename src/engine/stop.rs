@@ -41,7 +41,9 @@ impl StopReason {
             RefusalCause::BadToken => Self::BadToken(message),
             RefusalCause::NoBalance => Self::NoBalance(message),
             RefusalCause::Blocked => Self::Blocked(message),
-            RefusalCause::UnknownJob | RefusalCause::Unrecognised => Self::Refusals(message),
+            RefusalCause::Passing | RefusalCause::UnknownJob | RefusalCause::Unrecognised => {
+                Self::Refusals(message)
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::api::{CreateReply, RetryAfter, Transport};
+use crate::api::{CreateReply, Refusal, RefusalCause, RetryAfter, Transport};
 use crate::backlog::{Claimed, Record, RecorderGone, Resume, Supply, Waiting};
 use crate::job::{Micros, Outcome};
 
@@ -259,6 +259,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 self.health.create_succeeded();
                 self.throttles_in_row = 0;
             }
+            CreateReply::Refused(refusal) if refusal.cause == RefusalCause::Passing => {
+                self.health.create_put_off();
+            }
             CreateReply::Refused(_) | CreateReply::Throttled(_) => self.health.answered(),
             CreateReply::NotSent(why) | CreateReply::Unknown(why) => {
                 self.health.create_failed(now);
@@ -271,7 +274,11 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 self.jobs[key].trust();
                 policy::Doubts::default()
             }
-            _ => self.jobs[key].doubt(now, &self.health),
+            CreateReply::Refused(Refusal { cause, .. }) => {
+                let cause = *cause;
+                self.jobs[key].doubt(now, &self.health, Some(cause))
+            }
+            _ => self.jobs[key].doubt(now, &self.health, None),
         };
         match policy::after_create(reply, doubts, self.settings.on_unknown_create) {
             CreateVerdict::Wait(remote_id) => {
@@ -320,7 +327,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
     /// A create is known not to exist: count and money are given back, then the request goes on.
     fn withdraw(&mut self, key: usize, after: AfterWithdraw, doubts: u32) {
         let next = match after {
-            AfterWithdraw::Unsent(why) => {
+            AfterWithdraw::Unsent(why) | AfterWithdraw::Busy(why) => {
                 self.observer.on(&Event::CreateWithdrawn {
                     id: self.jobs[key].request.id(),
                     why: &why,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -22,6 +23,7 @@ struct World {
     store: Rc<RefCell<Store>>,
     brain: SharedBrain,
     settings: Settings,
+    protocol: Protocol,
     heard: Heard,
 }
 
@@ -57,7 +59,7 @@ fn requests(count: usize, change: impl FnOnce(&mut Kind)) -> Vec<Request> {
     let sites = Allowlist::new(vec![SiteRule::try_new("*.example.com", vec![]).unwrap()]);
     let request = |n: usize| {
         let url = format!("https://a.example.com/?row={n}");
-        let field = |column: usize| [Some(url.as_str()), Some("key")][column];
+        let field = |column: usize| [Some(url.as_str()), Some("key"), None][column];
         let id = RequestId::try_new(&format!("r{n}")).unwrap();
         Request::validate(id, &kind, field, &sites).unwrap()
     };
@@ -95,8 +97,22 @@ impl World {
                 drain_timeout: Duration::from_secs(30),
                 wall_clock,
             },
+            protocol: Protocol::V1,
             heard: Heard::default(),
         }
+    }
+
+    /// Rows of the kind that both protocols speak.
+    fn speaking(protocol: Protocol, rows: usize, simulator: SimulatorSettings) -> Self {
+        let mut world = Self::with_kind(rows, simulator, |kind| {
+            let recaptcha = Kind::clone(Kinds::built_in().get("recaptcha-v2").unwrap());
+            *kind = Kind {
+                first_after: kind.first_after,
+                ..recaptcha
+            };
+        });
+        world.protocol = protocol;
+        world
     }
 
     async fn run(&mut self) -> Report {
@@ -125,7 +141,7 @@ impl World {
         change(&mut backlog);
         let identity = Identity {
             base_url: Identity::SIMULATED.to_owned(),
-            protocol: Protocol::V1,
+            protocol: self.protocol,
             account: AccountToken::try_new("account").unwrap(),
         };
         let client = Client::new(SimulatedTransport::new(self.brain.clone()), identity);
@@ -739,4 +755,93 @@ async fn an_undocumented_status_is_told_once_and_polled_slowly() {
     world.assert_each_ended_once();
     assert_eq!(world.heard("UnknownStatus"), 1);
     assert_eq!(world.store.borrow().count(Status::Solved), 20);
+}
+
+/// The same rows through both protocols, with solves that fail and answers of every shape.
+#[tokio::test(start_paused = true)]
+async fn both_protocols_give_the_same_results() {
+    let mut results = Vec::new();
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let simulator = SimulatorSettings {
+            fail_rate: 0.2,
+            shapes: crate::simulator::Shapes::All,
+            script: "create every 17: 500\npoll every 13: html\ncreate #40: reset_after"
+                .parse()
+                .unwrap(),
+            ..exact(5)
+        };
+        // What is drawn (jitter, backoffs) is the same in both runs.
+        fastrand::seed(7);
+        let mut world = World::speaking(protocol, 1000, simulator);
+        let report = world.run().await;
+        assert!(matches!(report.stop, StopReason::Done), "{:?}", report.stop);
+        world.assert_each_ended_once();
+        let outcomes: Vec<_> = world
+            .store
+            .borrow()
+            .entries
+            .iter()
+            .map(|entry| {
+                let outcome = &entry.outcomes[0];
+                let token = outcome.token.as_ref().map(|t| t.expose_secret().to_owned());
+                (outcome.status, outcome.error, outcome.attempts, token)
+            })
+            .collect();
+        let tally = report.tally;
+        results.push((outcomes, tally.creates, tally.unknown_creates, tally.spend));
+    }
+    assert_eq!(results[0].0.len(), 1000);
+    let failed = results[0].0.iter().filter(|o| o.0 == Status::Failed);
+    assert!((10..90).contains(&failed.count()));
+    let [v1, v2] = [&results[0], &results[1]];
+    assert_eq!((v1.1, v1.2, v1.3), (v2.1, v2.2, v2.3));
+    assert!(v1.0 == v2.0, "the outcomes differ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_service_is_probed_until_it_has_room() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let script = "create to 60s: refuse \"ERROR_NO_SLOT_AVAILABLE No idle workers\"\npoll #1..4: refuse \"ERROR_REDIS_UNAVAILABLE\"";
+        let mut world = World::speaking(protocol, 20, scripted(3, script));
+        let report = world.run().await;
+        if protocol == Protocol::V1 {
+            // Words alone, and nothing explains them: five in a row stop the run.
+            assert!(
+                matches!(report.stop, StopReason::Refusals(_)),
+                "{:?}",
+                report.stop
+            );
+            continue;
+        }
+        assert!(matches!(report.stop, StopReason::Done), "{:?}", report.stop);
+        assert_eq!(report.tally.solved, 20);
+        assert_eq!(
+            (report.tally.creates, report.tally.unknown_creates),
+            (20, 0)
+        );
+        assert_eq!(report.tally.spend, Micros(20 * 550));
+        world.assert_each_ended_once();
+        assert_eq!(world.heard("CircuitOpened"), 1);
+        // Five at once, then one a second.
+        let refused = world.creates() - 20;
+        assert!((20..=80).contains(&refused), "{refused} creates in vain");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_of_the_account_stops_the_run() {
+    for (code, word) in [
+        ("ERROR_KEY_DOES_NOT_EXIST", "bad_token"),
+        ("ERROR_ZERO_BALANCE", "no_balance"),
+        ("ERROR_ACCOUNT_SUSPENDED", "blocked"),
+    ] {
+        let script = format!("create #11..: refuse \"{code} as you know\"");
+        let mut world = World::speaking(Protocol::V2, 50, scripted(3, &script));
+        let report = world.run().await;
+        assert_eq!(report.stop.word(), word);
+        assert_eq!(report.tally.solved, 10, "what was created is polled on");
+        let store = world.store.borrow();
+        let settled = store.entries.iter().filter(|e| !e.outcomes.is_empty());
+        assert_eq!(settled.count(), 10, "no row is burnt");
+    }
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::outcome::RESULT_COLUMNS;
-use super::{Micros, TomlFault, parse_toml};
+use super::{Micros, Problem, TomlFault, parse_toml};
 
 /// The files built in: name and text.
 const BUILT_IN: [(&str, &str); 2] = [
@@ -60,9 +60,12 @@ pub struct Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProtocolKind {
-    /// The service's name or number of the kind: `type_job_id` in v1.
-    pub type_job_id: String,
-    /// Members of an object `result` that may hold the token, the first one found wins.
+    /// The service's name or number of the kind: `type_job_id` in v1, `type` in v2. A file may use
+    /// either word.
+    #[serde(rename = "type", alias = "type_job_id")]
+    pub wire_type: String,
+    /// Members of an object `result` (v1) or `solution` (v2) that may hold the token; the first one
+    /// found wins.
     #[serde(default)]
     pub token: Vec<String>,
 }
@@ -209,6 +212,17 @@ impl Kind {
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.answers_to(name))
     }
+
+    /// Whether jobs of it can be created in `protocol`: it has a section for it, and each column a
+    /// name.
+    #[must_use]
+    pub fn speaks(&self, protocol: &str) -> bool {
+        self.protocols.contains_key(protocol)
+            && self
+                .columns
+                .iter()
+                .all(|column| column.wire.contains_key(protocol))
+    }
 }
 
 /// Longest time in a kind's file.
@@ -279,7 +293,11 @@ impl Column {
 
 /// All kinds known to a run, by name.
 #[derive(Clone, Debug)]
-pub struct Kinds(BTreeMap<String, Arc<Kind>>);
+pub struct Kinds {
+    by_name: BTreeMap<String, Arc<Kind>>,
+    /// The protocol of the run; `None` where any will do.
+    protocol: Option<String>,
+}
 
 impl Kinds {
     /// The kinds built in.
@@ -295,17 +313,20 @@ impl Kinds {
                 Ok(kind) => (kind.name.clone(), Arc::new(kind)),
                 Err(fault) => panic!("a kind that is built in is wrong: {fault}"),
             });
-        Self(kinds.collect())
+        Self {
+            by_name: kinds.collect(),
+            protocol: None,
+        }
     }
 
     /// Adds a kind, or replaces the one of its name.
     pub fn insert(&mut self, kind: Kind) {
-        self.0.insert(kind.name.clone(), Arc::new(kind));
+        self.by_name.insert(kind.name.clone(), Arc::new(kind));
     }
 
     /// Changes every kind, for settings that hold for all of them.
     pub fn for_each_mut(&mut self, mut change: impl FnMut(&mut Kind)) {
-        self.0
+        self.by_name
             .values_mut()
             .for_each(|kind| change(Arc::make_mut(kind)));
     }
@@ -313,18 +334,36 @@ impl Kinds {
     /// The kind of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Kind>> {
-        self.0.get(name)
+        self.by_name.get(name)
+    }
+
+    /// The same kinds for a run that speaks `protocol`.
+    #[must_use]
+    pub fn for_protocol(mut self, protocol: &str) -> Self {
+        self.protocol = Some(protocol.to_owned());
+        self
+    }
+
+    /// Why no job of `kind` can be created in this run; `None` where it can.
+    #[must_use]
+    pub fn not_spoken(&self, kind: &Kind) -> Option<Problem> {
+        let protocol = self.protocol.as_deref()?;
+        (!kind.speaks(protocol)).then(|| Problem::NotSpoken {
+            kind: kind.name.clone(),
+            file: kind.file.clone(),
+            protocol: protocol.to_owned(),
+        })
     }
 
     /// All kinds, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
-        self.0.values()
+        self.by_name.values()
     }
 
     /// The names, for messages: `hcaptcha, recaptcha-v2`.
     #[must_use]
     pub fn names(&self) -> String {
-        self.0
+        self.by_name
             .keys()
             .map(String::as_str)
             .collect::<Vec<_>>()
@@ -341,7 +380,7 @@ mod tests {
         let kinds = Kinds::built_in();
         assert_eq!(kinds.names(), "hcaptcha, recaptcha-v2");
         let hcaptcha = kinds.get("hcaptcha").unwrap();
-        assert_eq!(hcaptcha.protocols["v1"].type_job_id, "11");
+        assert_eq!(hcaptcha.protocols["v1"].wire_type, "11");
         assert_eq!(
             hcaptcha.column("websiteURL"),
             hcaptcha.column("website_url")
@@ -350,6 +389,22 @@ mod tests {
         assert_eq!(
             kinds.get("recaptcha-v2").unwrap().columns[0].wire["v1"],
             "websiteURL"
+        );
+    }
+
+    #[test]
+    fn a_kind_speaks_what_its_file_says() {
+        let kinds = Kinds::built_in();
+        let recaptcha = kinds.get("recaptcha-v2").unwrap();
+        assert_eq!(recaptcha.protocols["v2"].wire_type, "RecaptchaV2TokenTask");
+        assert!(recaptcha.speaks("v1") && recaptcha.speaks("v2") && !recaptcha.speaks("v3"));
+        let hcaptcha = Arc::clone(kinds.get("hcaptcha").unwrap());
+        assert_eq!(kinds.not_spoken(&hcaptcha), None, "any protocol will do");
+        let kinds = kinds.for_protocol("v2");
+        assert_eq!(kinds.not_spoken(kinds.get("recaptcha-v2").unwrap()), None);
+        assert_eq!(
+            kinds.not_spoken(&hcaptcha).unwrap().to_string(),
+            "kind `hcaptcha` (jobs/hcaptcha.toml) has no [protocol.v2]: it cannot be sent by v2"
         );
     }
 

@@ -73,6 +73,16 @@ pub enum Problem {
         /// The names of those there are.
         known: String,
     },
+    /// The kind does not speak the protocol of the run.
+    #[error("kind `{kind}` ({file}) has no [protocol.{protocol}]: it cannot be sent by {protocol}")]
+    NotSpoken {
+        /// The kind's name.
+        kind: String,
+        /// The kind's file.
+        file: String,
+        /// The protocol's name.
+        protocol: String,
+    },
     /// Neither a `job` column nor `--job`.
     #[error("no job kind; fill the `job` column or give --job KIND")]
     NoKind,
@@ -123,7 +133,7 @@ impl Problem {
             | Self::NotBool { column }
             | Self::BadText { column, .. }
             | Self::Site { column, .. } => Some(column),
-            Self::UnknownKind { .. } | Self::NoKind => Some("job"),
+            Self::UnknownKind { .. } | Self::NotSpoken { .. } | Self::NoKind => Some("job"),
             Self::BadId | Self::DuplicateId { .. } => Some("id"),
             Self::Malformed(_) => None,
         }

@@ -40,6 +40,7 @@ impl Brain {
             };
             let line = json!({
                 "job_id": job.id,
+                "task_id": self.task_id(job.id),
                 "ordinal": job.ordinal,
                 "url": job.request.url,
                 "key": job.request.key,

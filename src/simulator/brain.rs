@@ -17,6 +17,7 @@ use fastrand::Rng;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::api::Protocol;
 use crate::job::Micros;
 
 use super::body::{self, BodyWriter};
@@ -24,17 +25,12 @@ use super::fault::{Endpoint, InjectedFault, Page, RetryHint};
 use super::ledger::Ledger;
 use super::reaction::{Effect, Reaction, Reply};
 use super::record::{JobEnd, JobRecord, News, Receipt, RequestKey, Told};
-use super::request::{BAD_TOKEN, Demand, HttpRequest, decode, endpoint_at};
+use super::refusal::Refusal;
+use super::request::{Demand, HttpRequest, decode, endpoint_at};
 use super::script::{Call, Verdict};
 use super::settings::SimulatorSettings;
 use super::token::{TokenStyle, token_for};
 
-/// Words of a refusal for a balance that is used up.
-const NO_BALANCE: &str = "Your balance is not enough.";
-/// Words of a refusal of an account.
-const BLOCKED: &str = "Your account has been blocked.";
-/// Words of a refusal for a job that is not known.
-const UNKNOWN_JOB: &str = "Job not found.";
 /// What a balance is said to be that is never used up.
 const PLENTY: Micros = Micros(1_000_000_000);
 /// Size of an answer that is too large.
@@ -102,10 +98,19 @@ impl Brain {
         token_for(self.settings.seed, job_id, self.style(job_type))
     }
 
+    /// The id of a job as v2 sends it, without quotes.
+    pub(super) fn task_id(&self, job_id: u64) -> String {
+        match self.writer.ids().to_json(Protocol::V2, job_id) {
+            serde_json::Value::String(text) => text,
+            number => number.to_string(),
+        }
+    }
+
     /// Takes a request that arrives at `now` and says what is to be done about it. Acts at once.
     pub fn handle(&mut self, now: Instant, request: &HttpRequest<'_>) -> Reaction {
-        let endpoint = endpoint_at(request.path);
-        self.ledger.arrived(now, endpoint);
+        let place = endpoint_at(request.path);
+        self.ledger
+            .arrived(now, place.map(|(_, endpoint)| endpoint));
         let nowhere = |status, title| {
             let reply = Reply::new(status, HTML, body::html_page(title));
             Reaction {
@@ -114,14 +119,14 @@ impl Brain {
                 receipt: None,
             }
         };
-        let Some(endpoint) = endpoint else {
+        let Some((protocol, endpoint)) = place else {
             return nowhere(404, "404 Not Found");
         };
         if request.method != "POST" {
             self.ledger.refused();
             return nowhere(405, "405 Method Not Allowed");
         }
-        let demand = decode(&self.settings, endpoint, request);
+        let demand = decode(&self.settings, protocol, endpoint, request);
         let fault = self.choose_fault(now, endpoint, &demand);
         if let Some(fault) = &fault {
             self.ledger.injected(endpoint, &fault.name());
@@ -131,8 +136,8 @@ impl Brain {
             .latency
             .draw(&mut self.rngs[endpoint as usize]);
         match fault {
-            None => self.right(now, demand, delay),
-            Some(fault) => self.wrong(now, demand, delay, fault),
+            None => self.right(now, protocol, demand, delay),
+            Some(fault) => self.wrong(now, protocol, demand, delay, fault),
         }
     }
 
@@ -151,7 +156,7 @@ impl Brain {
         &mut self,
         now: Instant,
         endpoint: Endpoint,
-        demand: &Result<Demand, String>,
+        demand: &Result<Demand, Refusal>,
     ) -> Option<InjectedFault> {
         let mut request = Arc::default();
         let mut job = None;
@@ -194,14 +199,22 @@ impl Brain {
     }
 
     /// The right behaviour.
-    fn right(&mut self, now: Instant, demand: Result<Demand, String>, delay: Duration) -> Reaction {
+    fn right(
+        &mut self,
+        now: Instant,
+        protocol: Protocol,
+        demand: Result<Demand, Refusal>,
+        delay: Duration,
+    ) -> Reaction {
         let (reply, receipt) = match demand {
-            Err(message) => (self.refuse(&message), None),
-            Ok(Demand::Create { job_type, request }) => self.create(now, job_type, request),
-            Ok(Demand::Poll(id)) => self.poll(now, id),
+            Err(refusal) => (self.refuse(protocol, &refusal), None),
+            Ok(Demand::Create { job_type, request }) => {
+                self.create(now, protocol, job_type, request)
+            }
+            Ok(Demand::Poll(id)) => self.poll(now, protocol, id),
             Ok(Demand::Balance) => {
                 let balance = self.balance.unwrap_or(PLENTY);
-                (Reply::json(body::balance(balance)), None)
+                (Reply::json(body::balance(protocol, balance)), None)
             }
             Ok(Demand::Service) => {
                 let list = body::services(&self.settings.job_types, self.settings.price);
@@ -219,7 +232,8 @@ impl Brain {
     fn wrong(
         &mut self,
         now: Instant,
-        demand: Result<Demand, String>,
+        protocol: Protocol,
+        demand: Result<Demand, Refusal>,
         mut delay: Duration,
         fault: InjectedFault,
     ) -> Reaction {
@@ -236,7 +250,7 @@ impl Brain {
         // A poll has nothing to act on, and its end is not told by an answer that does not say it.
         let mut right = None;
         if fault.acts() {
-            let reaction = self.right(now, demand, delay);
+            let reaction = self.right(now, protocol, demand, delay);
             if let Effect::Answer(reply) = reaction.effect {
                 right = Some((reply, reaction.receipt));
             }
@@ -292,22 +306,22 @@ impl Brain {
                 })
             }
             InjectedFault::NoId if receipt.is_some() => {
-                answer(Reply::json(body::CREATED_WITHOUT_ID))
+                answer(Reply::json(body::created_without_id(protocol)))
             }
             InjectedFault::NoId => answer(reply),
-            InjectedFault::UnknownStatus => answer(Reply::json(body::UNKNOWN_STATUS)),
+            InjectedFault::UnknownStatus => answer(Reply::json(body::unknown_status(protocol))),
             InjectedFault::EmptyResult => {
                 told = ends(Told::Failed);
-                answer(Reply::json(body::EMPTY_RESULT))
+                answer(Reply::json(body::empty_result(protocol)))
             }
             InjectedFault::UnknownJob => {
                 told = ends(Told::Lost);
-                answer(Reply::json(self.writer.refused(UNKNOWN_JOB)))
+                answer(self.refused(protocol, &Refusal::UnknownJob))
             }
-            InjectedFault::BadToken => answer(Reply::json(self.writer.refused(BAD_TOKEN))),
-            InjectedFault::Blocked => answer(Reply::json(self.writer.refused(BLOCKED))),
-            InjectedFault::NoBalance => answer(Reply::json(self.writer.refused(NO_BALANCE))),
-            InjectedFault::Refuse(text) => answer(Reply::json(self.writer.refused(&text))),
+            InjectedFault::BadToken => answer(self.refused(protocol, &Refusal::BadToken)),
+            InjectedFault::Blocked => answer(self.refused(protocol, &Refusal::Blocked)),
+            InjectedFault::NoBalance => answer(self.refused(protocol, &Refusal::NoBalance)),
+            InjectedFault::Refuse(text) => answer(self.refused(protocol, &Refusal::Scripted(text))),
         };
         Reaction {
             delay,
@@ -316,14 +330,20 @@ impl Brain {
         }
     }
 
-    fn refuse(&mut self, message: &str) -> Reply {
+    /// Refuses, and counts it: the request is at fault.
+    fn refuse(&mut self, protocol: Protocol, refusal: &Refusal) -> Reply {
         self.ledger.refused();
-        Reply::json(self.writer.refused(message))
+        self.refused(protocol, refusal)
+    }
+
+    fn refused(&mut self, protocol: Protocol, refusal: &Refusal) -> Reply {
+        Reply::json(self.writer.refused(protocol, refusal))
     }
 
     fn create(
         &mut self,
         now: Instant,
+        protocol: Protocol,
         job_type: usize,
         request: Arc<RequestKey>,
     ) -> (Reply, Option<Receipt>) {
@@ -331,7 +351,7 @@ impl Brain {
         let price = self.settings.price.or(listed).unwrap_or_default();
         if let Some(balance) = &mut self.balance {
             if *balance < price {
-                return (self.refuse(NO_BALANCE), None);
+                return (self.refuse(protocol, &Refusal::NoBalance), None);
             }
             *balance = *balance - price;
         }
@@ -349,7 +369,10 @@ impl Brain {
             job: id,
             news: News::Created,
         };
-        (Reply::json(self.writer.created(id)), Some(receipt))
+        (
+            Reply::json(self.writer.created(protocol, id)),
+            Some(receipt),
+        )
     }
 
     /// Makes a job of an id that an earlier process gave out.
@@ -374,10 +397,15 @@ impl Brain {
         }
     }
 
-    fn poll(&mut self, now: Instant, id: Option<u64>) -> (Reply, Option<Receipt>) {
+    fn poll(
+        &mut self,
+        now: Instant,
+        protocol: Protocol,
+        id: Option<u64>,
+    ) -> (Reply, Option<Receipt>) {
         let Some(job) = id.and_then(|id| self.ledger.job(id)) else {
             self.ledger.unknown_job();
-            return (self.refuse(UNKNOWN_JOB), None);
+            return (self.refuse(protocol, &Refusal::UnknownJob), None);
         };
         let (id, job_type, end) = (job.id, job.job_type, job.end);
         let ended = |told| {
@@ -390,7 +418,7 @@ impl Brain {
             JobEnd::Solved(at) if at <= now => {
                 let style = self.style(job_type);
                 let token = token_for(self.settings.seed, id, style);
-                let body = self.writer.solved(style, &token);
+                let body = self.writer.solved(protocol, style, &token);
                 (Reply::json(body), ended(Told::Solved))
             }
             JobEnd::Failed(at) if at <= now => {
@@ -398,10 +426,13 @@ impl Brain {
                 if let Some(balance) = &mut self.balance {
                     *balance += refund;
                 }
-                (Reply::json(self.writer.failed()), ended(Told::Failed))
+                (
+                    Reply::json(self.writer.failed(protocol)),
+                    ended(Told::Failed),
+                )
             }
             JobEnd::Solved(_) | JobEnd::Failed(_) | JobEnd::Never => {
-                (Reply::json(self.writer.pending()), None)
+                (Reply::json(self.writer.pending(protocol)), None)
             }
         }
     }

@@ -8,17 +8,21 @@
 //! * It is at least as strict about requests as the service, and at least as varied in its answers.
 //! * Its [`Ledger`] counts what arrived, not what a client believes to have sent.
 //!
-//! Protocol v1 stands at `/api/…`; `/v2/…` is free for its successor.
+//! Both protocols stand on one port: v1 at `/api/…`, v2 at `/v2/…` and, for clients that know it there,
+//! at `/createTask` and its like. They share jobs, balance, faults and ledger.
 
 mod body;
+mod body_v2;
 mod books;
 mod brain;
 mod distribution;
 mod fault;
+mod ids;
 mod ledger;
 mod rates;
 mod reaction;
 mod record;
+mod refusal;
 mod request;
 mod script;
 mod server;
@@ -37,6 +41,6 @@ pub use record::{JobEnd, JobRecord, Receipt, RequestKey, RequestRecord, Told, To
 pub use request::HttpRequest;
 pub use script::{ParseScriptError, Script};
 pub use server::{Server, ServerError};
-pub use settings::{Field, JobIds, JobType, LedgerDetail, Shapes, SimulatorSettings};
+pub use settings::{Field, JobIds, JobType, LedgerDetail, Shapes, SimulatorSettings, Spelling};
 pub use token::{TokenStyle, token_for};
 pub use transport::SimulatedTransport;

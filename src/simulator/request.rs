@@ -1,19 +1,50 @@
-//! Requests of protocol v1, decoded as strictly as can be: whatever is missing, misspelt, superfluous
+//! Requests of both protocols, decoded as strictly as can be: whatever is missing, misspelt, superfluous
 //! or of the wrong type is refused, so that a client that passes here passes at the service.
+//!
+//! The one leniency is v2's: members that clients of its shape send to every service of it
+//! ([`TOLERATED`]) are passed over.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::api::Protocol;
 use crate::job::FieldType;
 
 use super::fault::Endpoint;
+use super::ids::Ids;
 use super::record::RequestKey;
-use super::settings::{JobIds, JobType, SimulatorSettings};
+use super::refusal::Refusal;
+use super::settings::{SimulatorSettings, Spelling};
 
-/// Words of a refusal for the account token. As documented.
-pub(super) const BAD_TOKEN: &str = "Invalid api token.";
+/// Members of v2's createTask that say who wrote the client or how to tell it the result.
+const TOLERATED: [&str; 3] = ["softId", "languagePool", "callbackUrl"];
+
+/// What a protocol calls the members of its requests.
+struct Names {
+    token: &'static str,
+    data: &'static str,
+    job_type: &'static str,
+    job_id: &'static str,
+}
+
+fn names(protocol: Protocol) -> Names {
+    match protocol {
+        Protocol::V1 => Names {
+            token: "api_token",
+            data: "data",
+            job_type: "type_job_id",
+            job_id: "job_id",
+        },
+        Protocol::V2 => Names {
+            token: "clientKey",
+            data: "task",
+            job_type: "type",
+            job_id: "taskId",
+        },
+    }
+}
 
 /// What an HTTP request says, the body still raw. The body holds the account token, so there is no
 /// `Debug`.
@@ -56,43 +87,73 @@ pub(super) enum Demand {
     Service,
 }
 
-/// The endpoint at a path of v1. Those of v2 will stand beside it, under `/v2`.
-pub(super) fn endpoint_at(path: &str) -> Option<Endpoint> {
+/// The protocol and the endpoint at a path. v2 has no list of services.
+pub(super) fn endpoint_at(path: &str) -> Option<(Protocol, Endpoint)> {
+    let v1 = |endpoint| Some((Protocol::V1, endpoint));
+    let v2 = |endpoint| Some((Protocol::V2, endpoint));
     match path {
-        "/api/createJob" => Some(Endpoint::Create),
-        "/api/getJobResult" => Some(Endpoint::Poll),
-        "/api/getBalance" => Some(Endpoint::Balance),
-        "/api/getService" => Some(Endpoint::Service),
-        _ => None,
+        "/api/createJob" => v1(Endpoint::Create),
+        "/api/getJobResult" => v1(Endpoint::Poll),
+        "/api/getBalance" => v1(Endpoint::Balance),
+        "/api/getService" => v1(Endpoint::Service),
+        _ => match path.strip_prefix("/v2").unwrap_or(path) {
+            "/createTask" => v2(Endpoint::Create),
+            "/getTaskResult" => v2(Endpoint::Poll),
+            "/getBalance" => v2(Endpoint::Balance),
+            _ => None,
+        },
     }
 }
 
-/// Reads a request, or says in the service's words why it is refused.
+/// Reads a request, or says why it is refused.
 pub(super) fn decode(
     settings: &SimulatorSettings,
+    protocol: Protocol,
     endpoint: Endpoint,
     request: &HttpRequest<'_>,
-) -> Result<Demand, String> {
+) -> Result<Demand, Refusal> {
     let media_type = request.content_type.split(';').next().unwrap_or_default();
     if !media_type.trim().eq_ignore_ascii_case("application/json") {
-        return Err("The request must be of type application/json.".to_owned());
+        return Err(malformed("The request must be of type application/json."));
     }
     let Ok(Value::Object(mut body)) = serde_json::from_slice(request.body) else {
-        return Err("The request is not a JSON object.".to_owned());
+        return Err(malformed("The request is not a JSON object."));
     };
-    match take(&mut body, "api_token")? {
+    let names = names(protocol);
+    match take(&mut body, names.token)? {
         Value::String(token) if accepts(settings, &token) => {}
-        Value::String(_) => return Err(BAD_TOKEN.to_owned()),
-        _ => return Err("The api_token field must be a string.".to_owned()),
+        Value::String(_) => return Err(Refusal::BadToken),
+        _ => {
+            return Err(malformed(&format!(
+                "The {} field must be a string.",
+                names.token
+            )));
+        }
     }
     let demand = match endpoint {
         Endpoint::Create => {
-            let Value::Object(data) = take(&mut body, "data")? else {
-                return Err("The data field must be an object.".to_owned());
+            let Value::Object(data) = take(&mut body, names.data)? else {
+                return Err(malformed(&format!(
+                    "The {} field must be an object.",
+                    names.data
+                )));
             };
-            create(settings, data)?
+            if protocol == Protocol::V2 {
+                body.retain(|name, _| !TOLERATED.contains(&name.as_str()));
+            }
+            create(settings, protocol, &names, data)?
         }
-        Endpoint::Poll => Demand::Poll(job_id(settings.job_ids, &take(&mut body, "job_id")?)?),
+        Endpoint::Poll => {
+            let ids = Ids {
+                shapes: settings.shapes,
+                job_ids: settings.job_ids,
+            };
+            let sent = take(&mut body, names.job_id)?;
+            if let Some(why) = ids.wrong_type(protocol, &sent) {
+                return Err(malformed(&format!("The {} field {why}.", names.job_id)));
+            }
+            Demand::Poll(ids.read(protocol, &sent))
+        }
         Endpoint::Balance => Demand::Balance,
         Endpoint::Service => Demand::Service,
     };
@@ -100,25 +161,39 @@ pub(super) fn decode(
     Ok(demand)
 }
 
-fn create(settings: &SimulatorSettings, mut data: Map<String, Value>) -> Result<Demand, String> {
-    let Value::String(id) = take(&mut data, "type_job_id")? else {
-        return Err("The type_job_id field must be a string.".to_owned());
+fn malformed(why: &str) -> Refusal {
+    Refusal::Malformed(why.to_owned())
+}
+
+fn create(
+    settings: &SimulatorSettings,
+    protocol: Protocol,
+    names: &Names,
+    mut data: Map<String, Value>,
+) -> Result<Demand, Refusal> {
+    let name = names.job_type;
+    let Value::String(id) = take(&mut data, name)? else {
+        return Err(malformed(&format!("The {name} field must be a string.")));
     };
-    let Some(job_type) = settings.job_types.iter().position(|t| t.id == id) else {
-        return Err("The type_job_id is invalid.".to_owned());
+    let found = settings.job_type(protocol, &id).and_then(|n| {
+        let spelling = settings.job_types[n].spelling(protocol)?;
+        Some((n, spelling))
+    });
+    let Some((job_type, spelling)) = found else {
+        return Err(malformed(&format!("The {name} is invalid.")));
     };
-    let request = identity(&settings.job_types[job_type], &mut data)?;
-    nothing_left(&data, "data.")?;
+    let request = identity(spelling, &mut data)?;
+    nothing_left(&data, &format!("{}.", names.data))?;
     Ok(Demand::Create {
         job_type,
         request: Arc::new(request),
     })
 }
 
-/// Takes the fields of a type out of `data`. Gives the first URL and the site key.
-fn identity(job_type: &JobType, data: &mut Map<String, Value>) -> Result<RequestKey, String> {
+/// Takes the fields of a type out of its object. Gives the first URL and the site key.
+fn identity(spelling: &Spelling, data: &mut Map<String, Value>) -> Result<RequestKey, Refusal> {
     let mut request = RequestKey::default();
-    for field in &job_type.fields {
+    for field in &spelling.fields {
         let name = &field.name;
         let value = match take(data, name) {
             Ok(value) => value,
@@ -127,14 +202,18 @@ fn identity(job_type: &JobType, data: &mut Map<String, Value>) -> Result<Request
         };
         match (field.field_type, value) {
             (FieldType::Bool, Value::Bool(_)) => {}
-            (FieldType::Bool, _) => return Err(format!("The {name} field must be true or false.")),
+            (FieldType::Bool, _) => {
+                return Err(malformed(&format!(
+                    "The {name} field must be true or false."
+                )));
+            }
             (_, Value::String(text)) if text.trim().is_empty() => {
-                return Err(format!("The {name} field is required."));
+                return Err(malformed(&format!("The {name} field is required.")));
             }
             (FieldType::Url, Value::String(text)) => {
                 let good = Url::parse(&text).is_ok_and(|u| matches!(u.scheme(), "http" | "https"));
                 if !good {
-                    return Err(format!("The {name} format is invalid."));
+                    return Err(malformed(&format!("The {name} format is invalid.")));
                 }
                 if request.url.is_empty() {
                     request.url = text;
@@ -145,21 +224,10 @@ fn identity(job_type: &JobType, data: &mut Map<String, Value>) -> Result<Request
                     request.key = text;
                 }
             }
-            _ => return Err(format!("The {name} field must be a string.")),
+            _ => return Err(malformed(&format!("The {name} field must be a string."))),
         }
     }
     Ok(request)
-}
-
-fn job_id(form: JobIds, value: &Value) -> Result<Option<u64>, String> {
-    match (form, value) {
-        (JobIds::Numbers, Value::Number(number)) => Ok(number.as_u64()),
-        (JobIds::Numbers, _) => Err("The job_id field must be a number.".to_owned()),
-        (JobIds::Strings, Value::String(text)) => {
-            Ok(text.strip_prefix("job-").and_then(|n| n.parse().ok()))
-        }
-        (JobIds::Strings, _) => Err("The job_id field must be a string.".to_owned()),
-    }
 }
 
 fn accepts(settings: &SimulatorSettings, token: &str) -> bool {
@@ -170,16 +238,16 @@ fn accepts(settings: &SimulatorSettings, token: &str) -> bool {
     }
 }
 
-fn take(object: &mut Map<String, Value>, name: &str) -> Result<Value, String> {
+fn take(object: &mut Map<String, Value>, name: &str) -> Result<Value, Refusal> {
     object
         .remove(name)
-        .ok_or_else(|| format!("The {name} field is required."))
+        .ok_or_else(|| malformed(&format!("The {name} field is required.")))
 }
 
-fn nothing_left(object: &Map<String, Value>, prefix: &str) -> Result<(), String> {
+fn nothing_left(object: &Map<String, Value>, prefix: &str) -> Result<(), Refusal> {
     match object.keys().next() {
         // Its name is the client's text, and is not given back.
-        Some(_) => Err(format!("There is an unknown field {prefix}*.")),
+        Some(_) => Err(malformed(&format!("There is an unknown field {prefix}*."))),
         None => Ok(()),
     }
 }
@@ -211,13 +279,146 @@ mod tests {
     /// The poll of both originals, as printed.
     const POLL: &str = "{\n\t\"api_token\": \"YOUR_API_KEY\",\n\t\"job_id\": 123456\n}";
 
+    fn spoken(protocol: Protocol, endpoint: Endpoint, body: &str) -> Result<Demand, String> {
+        let request = HttpRequest::post_json("", body.as_bytes());
+        decode(&SimulatorSettings::default(), protocol, endpoint, &request)
+            .map_err(|refusal| refusal.words().to_owned())
+    }
+
     fn v1(endpoint: Endpoint, body: &str) -> Result<Demand, String> {
-        let settings = SimulatorSettings::default();
-        decode(
-            &settings,
-            endpoint,
-            &HttpRequest::post_json("", body.as_bytes()),
-        )
+        spoken(Protocol::V1, endpoint, body)
+    }
+
+    fn v2(endpoint: Endpoint, body: &str) -> Result<Demand, String> {
+        spoken(Protocol::V2, endpoint, body)
+    }
+
+    const V2_CREATE: &str = r#"{"clientKey": "K", "task": {"type": "RecaptchaV2TokenTask", "websiteURL": "https://a.example.com/", "websiteKey": "k"}}"#;
+    const V2_POLL: &str = r#"{"clientKey": "K", "taskId": "00000000-0000-4000-8000-000000000008"}"#;
+
+    #[test]
+    fn v2_is_accepted_as_documented() {
+        let created = v2(Endpoint::Create, V2_CREATE).unwrap();
+        assert!(matches!(created, Demand::Create { job_type: 1, .. }));
+        let invisible = V2_CREATE.replace("\"k\"", "\"k\", \"isInvisible\": true");
+        assert!(v2(Endpoint::Create, &invisible).is_ok());
+        let client = V2_CREATE.replacen('{', "{\"softId\": 0, \"languagePool\": \"en\", ", 1);
+        assert!(v2(Endpoint::Create, &client).is_ok());
+        assert_eq!(v2(Endpoint::Poll, V2_POLL), Ok(Demand::Poll(Some(8))));
+        assert_eq!(
+            v2(Endpoint::Balance, r#"{"clientKey": "K"}"#),
+            Ok(Demand::Balance)
+        );
+    }
+
+    #[test]
+    fn every_deviation_from_v2_is_refused() {
+        for (endpoint, original, from, to, why) in [
+            (
+                Endpoint::Create,
+                V2_CREATE,
+                "clientKey",
+                "api_token",
+                "clientKey field is required",
+            ),
+            (
+                Endpoint::Create,
+                V2_CREATE,
+                "\"K\"",
+                "\"\"",
+                "Invalid api token.",
+            ),
+            (
+                Endpoint::Create,
+                V2_CREATE,
+                "\"task\"",
+                "\"data\"",
+                "task field is required",
+            ),
+            (
+                Endpoint::Create,
+                V2_CREATE,
+                "\"type\"",
+                "\"type_job_id\"",
+                "type field is required",
+            ),
+            (
+                Endpoint::Create,
+                V2_CREATE,
+                "RecaptchaV2TokenTask",
+                "1",
+                "type is invalid",
+            ),
+            (
+                Endpoint::Create,
+                V2_CREATE,
+                "RecaptchaV2TokenTask",
+                "HCaptchaTokenTask",
+                "type is invalid",
+            ),
+            (
+                Endpoint::Create,
+                V2_CREATE,
+                "websiteURL",
+                "website_url",
+                "websiteURL field is required",
+            ),
+            (
+                Endpoint::Create,
+                V2_CREATE,
+                "\"task\"",
+                "\"soft\": 1, \"task\"",
+                "unknown field",
+            ),
+            (
+                Endpoint::Create,
+                V2_CREATE,
+                "\"type\"",
+                "\"softId\": 1, \"type\"",
+                "unknown field task.",
+            ),
+            (
+                Endpoint::Poll,
+                V2_POLL,
+                "taskId",
+                "job_id",
+                "taskId field is required",
+            ),
+            (
+                Endpoint::Poll,
+                V2_POLL,
+                "\"00000000-0000-4000-8000-000000000008\"",
+                "null",
+                "taskId field must be",
+            ),
+            (
+                Endpoint::Poll,
+                V2_POLL,
+                "\"taskId\"",
+                "\"softId\": 1, \"taskId\"",
+                "unknown field",
+            ),
+        ] {
+            let body = original.replacen(from, to, 1);
+            assert_ne!(body, original, "nothing was replaced: {from}");
+            let message = v2(endpoint, &body).unwrap_err();
+            assert!(message.contains(why), "{from} → {to}: {message}");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let v2 = |endpoint| Some((Protocol::V2, endpoint));
+        assert_eq!(
+            endpoint_at("/api/createJob"),
+            Some((Protocol::V1, Endpoint::Create))
+        );
+        assert_eq!(endpoint_at("/v2/createTask"), v2(Endpoint::Create));
+        assert_eq!(endpoint_at("/createTask"), v2(Endpoint::Create));
+        assert_eq!(endpoint_at("/v2/getBalance"), v2(Endpoint::Balance));
+        assert_eq!(endpoint_at("/v2/getService"), None);
+        assert_eq!(endpoint_at("/v2/v2/createTask"), None);
+        assert_eq!(endpoint_at("/v2"), None);
     }
 
     #[test]
@@ -383,7 +584,7 @@ mod tests {
                 content_type,
                 ..HttpRequest::post_json("", POLL.as_bytes())
             };
-            decode(&settings, Endpoint::Poll, &request).is_ok()
+            decode(&settings, Protocol::V1, Endpoint::Poll, &request).is_ok()
         };
         assert!(with("application/json"));
         assert!(with("Application/JSON; charset=utf-8"));
@@ -402,12 +603,13 @@ mod tests {
             let body = format!(r#"{{"api_token": "{token}"}}"#);
             decode(
                 &settings,
+                Protocol::V1,
                 Endpoint::Balance,
                 &HttpRequest::post_json("", body.as_bytes()),
             )
         };
         assert_eq!(with("right"), Ok(Demand::Balance));
-        assert_eq!(with("wrong"), Err(BAD_TOKEN.to_owned()));
+        assert_eq!(with("wrong"), Err(Refusal::BadToken));
     }
 
     #[test]
@@ -416,9 +618,6 @@ mod tests {
             let body = POLL.replace("123456", id);
             assert_eq!(v1(Endpoint::Poll, &body), Ok(Demand::Poll(None)), "{id}");
         }
-        assert_eq!(job_id(JobIds::Strings, &"job-7".into()), Ok(Some(7)));
-        assert_eq!(job_id(JobIds::Strings, &"7".into()), Ok(None));
-        assert!(job_id(JobIds::Strings, &7.into()).is_err());
     }
 
     proptest::proptest! {
@@ -429,7 +628,7 @@ mod tests {
             body[at] = byte;
             let settings = SimulatorSettings::default();
             let request = HttpRequest::post_json("", &body);
-            if let Ok(Demand::Create { job_type, request }) = decode(&settings, Endpoint::Create, &request) {
+            if let Ok(Demand::Create { job_type, request }) = decode(&settings, Protocol::V1, Endpoint::Create, &request) {
                 proptest::prop_assert_eq!(job_type, 1);
                 proptest::prop_assert!(!request.key.is_empty() && request.url.to_ascii_lowercase().starts_with("http"));
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::AccountToken;
+use crate::api::{AccountToken, Protocol};
 use crate::job::{FieldType, Kinds, Micros, Role};
 
 use super::distribution::Distribution;
@@ -35,7 +35,8 @@ pub struct SimulatorSettings {
     pub job_types: Vec<JobType>,
     /// How answers look.
     pub shapes: Shapes,
-    /// Whether job ids are numbers, as documented, or strings.
+    /// Whether v1's job ids are numbers, as documented, or strings. v2's are UUIDs, or numbers for
+    /// every other job where shapes and ids take turns.
     pub job_ids: JobIds,
     /// The id of the first job. `None` takes the microseconds of the wall clock, so that the ids of
     /// a simulator and of the one that was killed before it are not the same. With a fixed one, the
@@ -82,22 +83,31 @@ pub enum LedgerDetail {
     Counters,
 }
 
-/// A type of job: its number and the spelling of its fields, which is not the same for all.
+/// A type of job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobType {
-    /// `type_job_id`.
-    pub id: String,
     /// Its name in the list of services.
     pub name: String,
     /// What a job costs.
     pub price: Micros,
     /// What its tokens look like.
     pub style: TokenStyle,
-    /// The members of `data` beside `type_job_id`.
+    /// How v1 speaks of it.
+    pub v1: Option<Spelling>,
+    /// How v2 speaks of it.
+    pub v2: Option<Spelling>,
+}
+
+/// How a protocol speaks of a type: not the same for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spelling {
+    /// `type_job_id` in v1, `type` in v2.
+    pub id: String,
+    /// The members beside it.
     pub fields: Vec<Field>,
 }
 
-/// A member of `data`.
+/// A member of v1's `data` or v2's `task`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     /// Its exact name.
@@ -111,7 +121,16 @@ pub struct Field {
 }
 
 impl JobType {
-    /// The two types of the documents: hCaptcha (`11`) and reCAPTCHA v2 (`1`). Written down here and
+    /// How `protocol` speaks of it, where it does.
+    #[must_use]
+    pub fn spelling(&self, protocol: Protocol) -> Option<&Spelling> {
+        match protocol {
+            Protocol::V1 => self.v1.as_ref(),
+            Protocol::V2 => self.v2.as_ref(),
+        }
+    }
+
+    /// The two types of the documents: hCaptcha (`11`, v1 alone) and reCAPTCHA v2 (`1`). Written down here and
     /// not taken from `jobs/`, so that a misspelling there is found.
     #[must_use]
     pub fn documented() -> Vec<Self> {
@@ -121,27 +140,35 @@ impl JobType {
             required,
             is_key,
         };
+        let spelling = |id: &str, fields| {
+            let id = id.to_owned();
+            Some(Spelling { id, fields })
+        };
+        let recaptcha = vec![
+            field("websiteURL", FieldType::Url, true, false),
+            field("websiteKey", FieldType::Text, true, true),
+            field("isInvisible", FieldType::Bool, false, false),
+        ];
         vec![
             Self {
-                id: "11".to_owned(),
                 name: "hCaptcha token".to_owned(),
                 price: Micros(1_000),
                 style: TokenStyle::HCaptcha,
-                fields: vec![
-                    field("website_url", FieldType::Url, true, false),
-                    field("website_key", FieldType::Text, true, true),
-                ],
+                v1: spelling(
+                    "11",
+                    vec![
+                        field("website_url", FieldType::Url, true, false),
+                        field("website_key", FieldType::Text, true, true),
+                    ],
+                ),
+                v2: None,
             },
             Self {
-                id: "1".to_owned(),
                 name: "reCaptcha v2".to_owned(),
                 price: Micros(550),
                 style: TokenStyle::Recaptcha,
-                fields: vec![
-                    field("websiteURL", FieldType::Url, true, false),
-                    field("websiteKey", FieldType::Text, true, true),
-                    field("isInvisible", FieldType::Bool, false, false),
-                ],
+                v1: spelling("1", recaptcha.clone()),
+                v2: spelling("RecaptchaV2TokenTask", recaptcha),
             },
         ]
     }
@@ -172,30 +199,46 @@ impl SimulatorSettings {
         }
     }
 
-    /// Adds the kinds of a user whose `type_job_id` in v1 is not there yet.
+    /// The place of the type that `protocol` calls `id`.
+    pub(super) fn job_type(&self, protocol: Protocol, id: &str) -> Option<usize> {
+        let called = |t: &JobType| t.spelling(protocol).is_some_and(|s| s.id == id);
+        self.job_types.iter().position(called)
+    }
+
+    /// Adds the kinds of a user whose name in a protocol is not there yet.
     pub fn add_kinds(&mut self, kinds: &Kinds) {
         for kind in kinds.iter() {
-            let Some(v1) = kind.protocols.get("v1") else {
-                continue;
-            };
-            if self.job_types.iter().any(|t| t.id == v1.type_job_id) {
-                continue;
+            for protocol in [Protocol::V1, Protocol::V2] {
+                let Some(terms) = kind.protocols.get(protocol.as_str()) else {
+                    continue;
+                };
+                if self.job_type(protocol, &terms.wire_type).is_some() {
+                    continue;
+                }
+                let field = |column: &crate::job::Column| {
+                    Some(Field {
+                        name: column.wire.get(protocol.as_str())?.clone(),
+                        field_type: column.field_type,
+                        required: column.required,
+                        is_key: column.role == Some(Role::SiteKey),
+                    })
+                };
+                let spelling = Spelling {
+                    id: terms.wire_type.clone(),
+                    fields: kind.columns.iter().filter_map(field).collect(),
+                };
+                let (v1, v2) = match protocol {
+                    Protocol::V1 => (Some(spelling), None),
+                    Protocol::V2 => (None, Some(spelling)),
+                };
+                self.job_types.push(JobType {
+                    name: kind.description.clone(),
+                    price: kind.price,
+                    style: TokenStyle::Recaptcha,
+                    v1,
+                    v2,
+                });
             }
-            let field = |column: &crate::job::Column| {
-                Some(Field {
-                    name: column.wire.get("v1")?.clone(),
-                    field_type: column.field_type,
-                    required: column.required,
-                    is_key: column.role == Some(Role::SiteKey),
-                })
-            };
-            self.job_types.push(JobType {
-                id: v1.type_job_id.clone(),
-                name: kind.description.clone(),
-                price: kind.price,
-                style: TokenStyle::Recaptcha,
-                fields: kind.columns.iter().filter_map(field).collect(),
-            });
         }
     }
 }
@@ -236,12 +279,19 @@ mod tests {
         settings.add_kinds(&Kinds::built_in());
         assert_eq!(settings.job_types, documented);
         for kind in Kinds::built_in().iter() {
-            let id = &kind.protocols["v1"].type_job_id;
-            let job_type = documented.iter().find(|t| t.id == *id).unwrap();
-            let names: Vec<_> = job_type.fields.iter().map(|f| &f.name).collect();
-            let wire: Vec<_> = kind.columns.iter().map(|c| &c.wire["v1"]).collect();
-            assert_eq!(names, wire);
-            assert_eq!(job_type.price, kind.price);
+            for (protocol, terms) in &kind.protocols {
+                let spoken = if protocol == "v1" {
+                    Protocol::V1
+                } else {
+                    Protocol::V2
+                };
+                let n = settings.job_type(spoken, &terms.wire_type).unwrap();
+                let spelling = documented[n].spelling(spoken).unwrap();
+                let names: Vec<_> = spelling.fields.iter().map(|f| &f.name).collect();
+                let wire: Vec<_> = kind.columns.iter().map(|c| &c.wire[protocol]).collect();
+                assert_eq!(names, wire);
+                assert_eq!(documented[n].price, kind.price);
+            }
         }
     }
 
@@ -253,7 +303,9 @@ mod tests {
         let mut settings = SimulatorSettings::default();
         settings.add_kinds(&kinds);
         assert_eq!(settings.job_types.len(), 3);
-        assert_eq!(settings.job_types[2].fields[0].name, "website_url");
-        assert!(settings.job_types[2].fields[1].is_key);
+        let spelling = settings.job_types[2].v1.as_ref().unwrap();
+        assert_eq!(spelling.fields[0].name, "website_url");
+        assert!(spelling.fields[1].is_key);
+        assert_eq!(settings.job_types[2].v2, None);
     }
 }

@@ -200,10 +200,14 @@ pub fn signal(child: &Child, signal: &str) {
 pub fn hold_against_ledger(case: &Case, api: &Api, rows: usize) {
     let summary = case.summary();
     let output = case.rows();
+    // A row's remote id is the one of v1 or the one of v2.
     let jobs: HashMap<String, Value> = api
         .jobs()
         .into_iter()
-        .map(|job| (text_of(&job["job_id"]), job))
+        .flat_map(|job| {
+            let ids = [text_of(&job["job_id"]), text_of(&job["task_id"])];
+            ids.map(|id| (id, job.clone()))
+        })
         .collect();
     let mut seen = std::collections::HashSet::new();
     for row in &output {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::api::Answer;
 use crate::api::{CreateReply, PollReply, Refusal, RefusalCause, RetryAfter};
 use crate::job::{Allowlist, Kinds, RemoteId, Request, RequestId, SiteRule};
 

@@ -272,6 +272,9 @@ impl Judge {
         };
         let mut cells = Vec::with_capacity(kind.columns.len());
         let mut faults = Vec::new();
+        if let Some(problem) = self.kinds.not_spoken(kind) {
+            faults.push(Fault::new(None, problem));
+        }
         for column in &kind.columns {
             let mut found = self
                 .header
@@ -448,6 +451,23 @@ mod tests {
             "",
             "no row has asked for a kind yet"
         );
+    }
+
+    #[test]
+    fn a_kind_that_does_not_speak_the_protocol_is_told_once() {
+        let header = "job,url,sitekey\n";
+        let all = rows(&format!(
+            "{header}recaptcha-v2,https://a.example.com/,k\nhcaptcha,https://a.example.com/,k\nhcaptcha,https://a.example.com/,l\n"
+        ));
+        let mut judge = judge(header, None);
+        judge.kinds = judge.kinds.for_protocol("v2");
+        let judged: Vec<_> = all[1..].iter().map(|row| judge.judge(row)).collect();
+        assert!(judged[0].request.is_ok());
+        let of_header = |n: usize| judged[n].request.as_ref().unwrap_err().is_of_header;
+        assert!(of_header(1) && of_header(2));
+        assert_eq!(judge.header_faults.len(), 1);
+        let problem = &judge.header_faults[0].problem;
+        assert!(matches!(problem, Problem::NotSpoken { kind, .. } if kind == "hcaptcha"));
     }
 
     #[test]

@@ -156,8 +156,8 @@ fn wrong_paths_and_methods() {
         "/createJob",
         "/api/createjob",
         "/api/createJob/",
-        "/createTask",
-        "/v2/createTask",
+        "/v2/createJob",
+        "/v2/getService",
         "/",
     ] {
         let (status, body) = bench.told(path, &create_body(1));
@@ -428,4 +428,49 @@ fn the_books_are_json() {
     let lines = bench.brain.requests_json_lines();
     let request: serde_json::Value = serde_json::from_str(lines.trim()).unwrap();
     assert_eq!(request["creates"], 1);
+}
+
+#[test]
+fn v2_has_the_same_jobs_balance_and_faults() {
+    const ID: &str = "00000000-0000-4000-8000-000000000001";
+    let create = r#"{"clientKey":"t","task":{"type":"RecaptchaV2TokenTask","websiteURL":"https://a.example.com/#1","websiteKey":"k"}}"#;
+    let poll = format!(r#"{{"clientKey":"t","taskId":"{ID}"}}"#);
+    let mut bench = Bench::new(|s| {
+        s.balance = Some(Micros(600));
+        s.script = "create #3: bad_token\npoll #2: empty_result"
+            .parse()
+            .unwrap();
+    });
+    let (status, body) = bench.told("/v2/createTask", create);
+    assert_eq!(
+        (status, body),
+        (200, format!(r#"{{"errorId": 0, "taskId": "{ID}"}}"#))
+    );
+    let (_, body) = bench.told("/v2/createTask", create);
+    assert!(body.contains("ERROR_ZERO_BALANCE"), "{body}");
+    let (_, body) = bench.told("/v2/createTask", create);
+    assert!(body.contains("ERROR_KEY_DOES_NOT_EXIST"), "{body}");
+    let (_, body) = bench.told("/v2/getBalance", r#"{"clientKey":"t"}"#);
+    assert!(body.contains(r#""balance": 0.00005,"#), "{body}");
+    assert!(bench.balance().contains("0.00005"), "v1 knows the same");
+    let (_, body) = bench.told("/getTaskResult", &poll);
+    assert!(body.contains("processing"), "{body}");
+    assert!(
+        bench
+            .told("/getTaskResult", &poll)
+            .1
+            .contains(r#""solution": {}"#)
+    );
+    bench.pass(5.0);
+    let (_, body) = bench.told("/v2/getTaskResult", &poll);
+    assert!(body.contains(&bench.brain.token_of(1)), "{body}");
+    assert!(
+        bench.poll(1).contains(&bench.brain.token_of(1)),
+        "v1 knows it too"
+    );
+    let (_, body) = bench.told("/v2/getTaskResult", &poll.replace(ID, "x"));
+    assert!(body.contains("ERROR_NO_SUCH_CAPCHA_ID"), "{body}");
+    assert_eq!(bench.told("/v2/getService", "{}").0, 404);
+    let jobs = bench.brain.jobs_json_lines(bench.now);
+    assert!(jobs.contains(&format!(r#""task_id":"{ID}""#)), "{jobs}");
 }

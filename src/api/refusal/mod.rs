@@ -1,5 +1,6 @@
-//! What a refusal means. Protocol v1 has no codes: the service's words, English or Vietnamese, are
-//! all there is.
+//! What a refusal means. Protocol v2 has codes ([`codes`]). v1 has none: the service's words, English
+//! or Vietnamese, are all there is. They are read where an answer has no code, in either protocol; a
+//! code that is not known is never explained by the words beside it.
 //!
 //! What must stay true: a fault of the account stops the whole run, so words that could be about
 //! one row (its key, its site, its proxy) are never read as one. Where in doubt a refusal is
@@ -10,10 +11,15 @@
 //! `so du`), clause by clause, so that the fault of one clause is not pinned on the subject of
 //! another.
 
-use crate::api::{AccountToken, Refusal, RefusalCause};
+pub(super) mod codes;
+#[rustfmt::skip]
+mod words;
 
-use super::Envelope;
-use super::words::{
+use super::envelope::Envelope;
+use super::{AccountToken, Refusal, RefusalCause};
+
+use codes::Code;
+use words::{
     ACCOUNT, ADDRESS_REFUSED, BARE_TOKEN, JOB, LOCKED, MONEY, NO_MONEY, NOT_ACCEPTED, NOT_KNOWN,
     NOT_LET_IN, NOT_SPENT, ROW, SHORT, TOKEN_NAMES,
 };
@@ -36,7 +42,11 @@ enum Asked {
 }
 
 fn refusal(body: &Envelope<'_>, http_status: u16, account: &AccountToken, asked: Asked) -> Refusal {
-    let cause = match (cause(&body.words(), asked), http_status) {
+    let cause = match body.error_code() {
+        Some(code) => by_code(code, asked),
+        None => by_words(&body.words(), asked),
+    };
+    let cause = match (cause, http_status) {
         (RefusalCause::Unrecognised, 401) => RefusalCause::BadToken,
         (RefusalCause::Unrecognised, 402) => RefusalCause::NoBalance,
         (cause, _) => cause,
@@ -47,8 +57,19 @@ fn refusal(body: &Envelope<'_>, http_status: u16, account: &AccountToken, asked:
     }
 }
 
+/// The cause that `code` names.
+fn by_code(code: &str, asked: Asked) -> RefusalCause {
+    match codes::meaning(code) {
+        Some(Code::Refusal(RefusalCause::UnknownJob)) if asked != Asked::Poll => {
+            RefusalCause::Unrecognised
+        }
+        Some(Code::Refusal(cause)) => cause,
+        Some(Code::SolveFailed) | None => RefusalCause::Unrecognised,
+    }
+}
+
 /// The cause that some clause of `words` names; where several do, the first of this order.
-fn cause(words: &str, asked: Asked) -> RefusalCause {
+fn by_words(words: &str, asked: Asked) -> RefusalCause {
     let clauses: Vec<Clause> = words
         .split(['.', ',', ';', '!', '?', '\n'])
         .map(Clause::new)
