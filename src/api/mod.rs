@@ -1,8 +1,8 @@
 //! The solver service, as its clients see it.
 //!
 //! What must stay true: a protocol's folder holds a file for each of its messages, with the encoder
-//! and the decoder, and does no I/O; both protocols are judged by the same rules ([`verdict`],
-//! [`refusal`]); the [`Transport`] moves bytes and knows no message; whatever an exchange ends
+//! and the decoder, and does no I/O; both protocols are judged by the same rules (`verdict`,
+//! `refusal`); the [`Transport`] moves bytes and knows no message; whatever an exchange ends
 //! in is one of the few classes of [`CreateReply`] and [`PollReply`], which the engine matches
 //! exhaustively. No solved token and no account token is in any of their `Debug` outputs.
 
