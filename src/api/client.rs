@@ -2,7 +2,10 @@
 
 use crate::job::{ForeignText, Kind, RemoteId, Request};
 
-use super::{CreateReply, Fault, Identity, PollReply, Protocol, Transport, v1, v2};
+use super::{
+    Answer, Balance, CreateReply, Fault, Identity, LookUpError, PollReply, Protocol, Service,
+    Transport, v1, v2,
+};
 
 /// Speaks for one account to one API over one transport. It never repeats a request by itself.
 pub struct Client<T> {
@@ -105,6 +108,56 @@ impl<T: Transport> Client<T> {
         }
     }
 
+    /// Asks once what is left to spend.
+    ///
+    /// # Errors
+    ///
+    /// Where the service refuses, or gives no usable answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it changes nothing at the service.
+    pub async fn balance(&self) -> Result<Balance, LookUpError> {
+        let account = &self.identity.account;
+        match self.identity.protocol {
+            Protocol::V1 => {
+                let answer = self.look_up(v1::BALANCE_PATH, v1::encode_balance(account));
+                v1::decode_balance(&answer.await?, account)
+            }
+            Protocol::V2 => {
+                let answer = self.look_up(v2::BALANCE_PATH, v2::encode_balance(account));
+                v2::decode_balance(&answer.await?, account)
+            }
+        }
+    }
+
+    /// Asks once what is on offer; `None` where the protocol has no such question (v2).
+    ///
+    /// # Errors
+    ///
+    /// As [`balance`](Self::balance).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it changes nothing at the service.
+    pub async fn services(&self) -> Result<Option<Vec<Service>>, LookUpError> {
+        let account = &self.identity.account;
+        match self.identity.protocol {
+            Protocol::V1 => {
+                let answer = self.look_up(v1::SERVICES_PATH, v1::encode_services(account));
+                v1::decode_services(&answer.await?, account).map(Some)
+            }
+            Protocol::V2 => Ok(None),
+        }
+    }
+
+    async fn look_up(&self, path: &'static str, body: Vec<u8>) -> Result<Answer, LookUpError> {
+        self.transport.post(path, body).await.map_err(|fault| {
+            let (Fault::NotSent(why) | Fault::AfterSend(why)) = fault;
+            LookUpError::NoAnswer(self.clean(&why))
+        })
+    }
+
     fn clean(&self, text: &str) -> ForeignText {
         ForeignText::clean(text, &[self.identity.account.expose()])
     }
@@ -119,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::api::{AccountToken, Answer};
-    use crate::job::{Allowlist, Kinds, RequestId, SiteRule};
+    use crate::job::{Allowlist, Kinds, Micros, RequestId, SiteRule};
 
     /// Gives one answer, and keeps what was sent.
     struct Canned(Result<Answer, Fault>, RefCell<Vec<(&'static str, Vec<u8>)>>);
@@ -228,5 +281,55 @@ mod tests {
         let reply = client.create(&request(&kinds)).await;
         assert!(matches!(reply, CreateReply::Unknown(_)), "{reply:?}");
         assert!(!format!("{reply:?}").contains("s3cr3t"), "{reply:?}");
+    }
+
+    #[tokio::test]
+    async fn questions_about_the_account() {
+        let v1 = client(ok(r#"{"error": false, "balance": "1.5", "service": []}"#));
+        assert_eq!(v1.balance().await.unwrap().amount, Micros(1_500_000));
+        assert_eq!(v1.services().await.unwrap(), Some(vec![]));
+        let mut v2 = client(ok(r#"{"errorId": 0, "balance": 1.5}"#));
+        v2.identity.protocol = Protocol::V2;
+        assert_eq!(v2.balance().await.unwrap().amount, Micros(1_500_000));
+        assert_eq!(v2.services().await.unwrap(), None);
+        let paths = |client: Client<Canned>| {
+            let sent = client.transport.1.take();
+            sent.iter().map(|(path, _)| *path).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(v1), ["/api/getBalance", "/api/getService"]);
+        assert_eq!(paths(v2), ["/getBalance"]);
+        let gone = client(Err(Fault::NotSent("refused, s3cr3t-account".to_owned())));
+        let error = gone.balance().await.unwrap_err();
+        assert_eq!(error.to_string(), "refused, [secret]");
+    }
+
+    #[tokio::test]
+    async fn each_message_of_v2_goes_to_its_path() {
+        let kinds = Kinds::built_in();
+        let kind = kinds.get("recaptcha-v2").unwrap();
+        let sites = Allowlist::new(vec![SiteRule::try_new("a.example.com", vec![]).unwrap()]);
+        let fields = [Some("https://a.example.com"), Some("k"), None];
+        let id = RequestId::try_new("r1").unwrap();
+        let request = Request::validate(id, kind, |n| fields[n], &sites).unwrap();
+        let v2 = |body| {
+            let mut client = client(ok(body));
+            client.identity.protocol = Protocol::V2;
+            client
+        };
+        let creating = v2(r#"{"errorId": 0, "taskId": "49f9-f60a"}"#);
+        assert!(creating.supports(kind) && !creating.supports(kinds.get("hcaptcha").unwrap()));
+        let CreateReply::Created(id) = creating.create(&request).await else {
+            panic!()
+        };
+        let polling = v2(r#"{"errorId": 0, "status": "ready", "solution": {"token": "3AHJ_x"}}"#);
+        let reply = polling.poll(&id, kind).await;
+        assert!(matches!(reply, PollReply::Solved(_)), "{reply:?}");
+        let sent = [creating, polling].map(|c| c.transport.1.take().pop().unwrap());
+        let paths = sent.each_ref().map(|(path, _)| *path);
+        assert_eq!(paths, ["/createTask", "/getTaskResult"]);
+        assert_eq!(
+            sent[1].1,
+            br#"{"clientKey":"s3cr3t-account","taskId":"49f9-f60a"}"#
+        );
     }
 }

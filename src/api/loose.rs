@@ -125,6 +125,14 @@ impl<'a> Loose<'a> {
             .map(|(_, value)| value)
     }
 
+    /// The string, or the number as it was written.
+    pub(super) fn as_written(&self) -> Option<&str> {
+        match self {
+            Self::Number(digits) => Some(digits),
+            value => value.as_text(),
+        }
+    }
+
     /// The string, where this is one.
     pub(super) fn as_text(&self) -> Option<&str> {
         match self {

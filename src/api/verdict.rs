@@ -2,7 +2,8 @@
 //!
 //! What must stay true: what money has bought (a job's id, a token) is taken from an answer whatever
 //! its HTTP status; every other verdict needs an answer that decodes and whose HTTP status is 2xx or
-//! 4xx; everything else is no verdict: an unknown create, a poll to be repeated.
+//! 4xx; everything else is no verdict: an unknown create, a poll to be repeated, a question without
+//! an answer.
 
 use secrecy::SecretString;
 
@@ -11,7 +12,7 @@ use crate::job::{ForeignText, RemoteId};
 use super::envelope::{Envelope, describe, is_decisive};
 use super::loose::Loose;
 use super::refusal::codes::{self, Code};
-use super::{AccountToken, Answer, CreateReply, PollReply, refusal};
+use super::{AccountToken, Answer, CreateReply, LookUpError, PollReply, refusal};
 
 /// Longest token, in bytes. Real ones have one to four thousand.
 const LONGEST_TOKEN: usize = 64 * 1024;
@@ -39,6 +40,35 @@ pub(super) fn of_create(
     }
 }
 
+/// What was told about the account. `told` finds it in an answer that is no refusal; `missing` says
+/// what it did not find.
+pub(super) fn of_look_up<T>(
+    answer: &Answer,
+    account: &AccountToken,
+    missing: &str,
+    told: impl FnOnce(&Envelope<'_>) -> Option<T>,
+) -> Result<T, LookUpError> {
+    if asks_for_a_pause(answer) {
+        return Err(LookUpError::Throttled(answer.retry_after));
+    }
+    let unusable = |why: &str| LookUpError::Unusable(describe(answer, account, why));
+    let body = Envelope::read(answer).map_err(|fault| unusable(&fault.to_string()))?;
+    if refuses(&body) && is_decisive(answer.status) {
+        let refusal = refusal::of_create(&body, answer.status, account);
+        return Err(LookUpError::Refused(refusal));
+    }
+    let is_success = matches!(answer.status, 200..=299) && !refuses(&body);
+    is_success
+        .then(|| told(&body))
+        .flatten()
+        .ok_or_else(|| unusable(missing))
+}
+
+/// 429, or a 503 that says when to come back: a request to slow down, too.
+fn asks_for_a_pause(answer: &Answer) -> bool {
+    answer.status == 429 || answer.status == 503 && answer.retry_after.is_some()
+}
+
 /// Whether an answer without a usable id says that there is no job.
 fn refuses(body: &Envelope<'_>) -> bool {
     body.says_no() || body.error_text().is_some() || body.success_is_false()
@@ -52,9 +82,8 @@ pub(super) fn of_poll(answer: &Answer, members: &[String], account: &AccountToke
     if let Some(token) = solved {
         return PollReply::Solved(token);
     }
-    // A 503 that says when to come back is a request to slow down, too. (Of a create it leaves open
-    // whether the server acted, so there it stays unknown.)
-    if answer.status == 429 || answer.status == 503 && answer.retry_after.is_some() {
+    // Of a create a 503 leaves open whether the server acted, so there it stays unknown.
+    if asks_for_a_pause(answer) {
         return PollReply::Throttled(answer.retry_after);
     }
     match body {

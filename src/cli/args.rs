@@ -39,6 +39,9 @@ pub enum Verb {
     Check(CheckArgs),
     /// Say what a running, killed or finished run has done
     Status(StatusArgs),
+    /// Say what is left to spend and what the service offers
+    #[command(after_help = after_help())]
+    Account(AccountArgs),
     /// Run a make-believe service; prints the URL it listens on
     Simulate(SimulateArgs),
 }
@@ -80,6 +83,17 @@ pub struct StatusArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `account`.
+#[derive(Debug, Args)]
+pub struct AccountArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// The settings given as flags.
+    #[command(flatten)]
+    pub settings: ServiceFlags,
 }
 
 /// A file that `check` and `status` look at: no stream, and in this version no list of Redis.
@@ -149,6 +163,13 @@ pub struct SimulateArgs {
 #[derive(Debug, Default)]
 pub struct SettingFlags(pub Flags);
 
+/// `--config` and those flags of the settings' table that say which service is meant.
+#[derive(Debug, Default)]
+pub struct ServiceFlags(pub Flags);
+
+/// The keys of those.
+const SERVICE: [&str; 3] = ["base_url", "protocol", "simulate"];
+
 const CONFIG: &str = "config";
 const SITE: &str = "authorized_site";
 const VERBOSE: &str = "verbose";
@@ -180,15 +201,58 @@ fn option(setting: &'static Setting) -> Arg {
     }
 }
 
+fn with_config(cmd: Command) -> Command {
+    cmd.next_help_heading("Configuration").arg(
+        Arg::new(CONFIG)
+            .long(CONFIG)
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("Configuration file [default: ./config.toml where there is one]"),
+    )
+}
+
+/// The values of the table's flags that `wanted` picks, and of `--config`.
+fn given(matches: &ArgMatches, wanted: impl Fn(&Setting) -> bool) -> Flags {
+    let mut flags = Flags::default();
+    for setting in SETTINGS.iter().filter(|s| wanted(s)) {
+        if let Some(text) = matches.get_one::<String>(setting.key) {
+            flags.set(setting.key, text, setting.flag());
+        }
+    }
+    if let Some(path) = matches.get_one::<PathBuf>(CONFIG) {
+        flags.set_config(path.clone());
+    }
+    flags
+}
+
+fn names_service(setting: &Setting) -> bool {
+    SERVICE.contains(&setting.key)
+}
+
+impl Args for ServiceFlags {
+    fn augment_args(cmd: Command) -> Command {
+        with_config(cmd).args(SETTINGS.iter().filter(|s| names_service(s)).map(option))
+    }
+
+    fn augment_args_for_update(cmd: Command) -> Command {
+        Self::augment_args(cmd)
+    }
+}
+
+impl FromArgMatches for ServiceFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(given(matches, names_service)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 impl Args for SettingFlags {
     fn augment_args(cmd: Command) -> Command {
-        let cmd = cmd.next_help_heading("Configuration").arg(
-            Arg::new(CONFIG)
-                .long(CONFIG)
-                .value_name("FILE")
-                .value_parser(clap::value_parser!(PathBuf))
-                .help("Configuration file [default: ./config.toml where there is one]"),
-        );
+        let cmd = with_config(cmd);
         let site = Arg::new(SITE)
             .long("authorized-site")
             .value_name("HOST")
@@ -220,17 +284,9 @@ impl Args for SettingFlags {
 
 impl FromArgMatches for SettingFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut flags = Flags::default();
-        for setting in SETTINGS.iter().filter(|s| s.has_flag()) {
-            if let Some(text) = matches.get_one::<String>(setting.key) {
-                flags.set(setting.key, text, setting.flag());
-            }
-        }
+        let mut flags = given(matches, Setting::has_flag);
         for host in matches.get_many::<String>(SITE).into_iter().flatten() {
             flags.add_site(host);
-        }
-        if let Some(path) = matches.get_one::<PathBuf>(CONFIG) {
-            flags.set_config(path.clone());
         }
         match (matches.get_count(VERBOSE), matches.get_count(QUIET)) {
             (0, 0) => {}
@@ -255,7 +311,7 @@ fn after_help() -> String {
         .collect();
     format!(
         "\
-Every option of run and check can also be set by a variable (POLLWHEEL_MAX_IN_FLIGHT=500)
+Every setting can also be given by a variable (POLLWHEEL_MAX_IN_FLIGHT=500)
 or in the configuration file (max_in_flight = 500); the flag wins, then the variable, then
 the file. The account token comes from POLLWHEEL_API_TOKEN, or the file that api_token_file
 names, and from nowhere else.
@@ -266,6 +322,7 @@ Examples:
   pollwheel run --from requests.csv --to results.csv --max-spend 1.50
   pollwheel run --from - --to - < requests.csv | mail-results
   pollwheel status results.csv
+  pollwheel account --json
 
 Exit codes:
 {}",

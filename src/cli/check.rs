@@ -27,7 +27,9 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     };
     if !settings.is_quiet() {
         let about_token = token.iter().filter_map(|found| found.warning.as_ref());
-        for warning in config.warnings.iter().chain(about_token) {
+        let about_sites = config.site_warning();
+        let warnings = config.warnings.iter().chain(&about_sites);
+        for warning in warnings.chain(about_token) {
             print::note(&format!("warning: {warning}\n"));
         }
     }

@@ -14,6 +14,8 @@ pub struct Failure {
     pub code: ExitCode,
     /// Lines that stand before the error, for people and tools: `file:line: column: why`.
     findings: String,
+    /// What was under way; empty where the error says so itself.
+    context: String,
     error: Box<dyn Error>,
     hint: Option<String>,
 }
@@ -24,6 +26,7 @@ impl Failure {
         Self {
             code,
             findings: String::new(),
+            context: String::new(),
             error: error.into(),
             hint: None,
         }
@@ -39,6 +42,13 @@ impl Failure {
         self
     }
 
+    /// Says what was under way: `the balance: …`.
+    #[must_use]
+    pub fn context(mut self, what: &str) -> Self {
+        self.context = format!("{what}: ");
+        self
+    }
+
     /// Says what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -49,7 +59,7 @@ impl Failure {
     /// The findings, `error: …`, one `because: …` a cause that says something new, `hint: …`.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut text = format!("{}error: {}\n", self.findings, self.error);
+        let mut text = format!("{}error: {}{}\n", self.findings, self.context, self.error);
         let mut said = self.error.to_string();
         let mut cause = self.error.source();
         while let Some(error) = cause {

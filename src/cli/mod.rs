@@ -3,6 +3,7 @@
 //! What must stay true: stdout carries only what was asked for on it; everything else goes to
 //! stderr. The numbers of [`ExitCode`] and the words of the command line are a contract.
 
+mod account;
 mod again;
 mod args;
 mod check;
@@ -15,13 +16,15 @@ mod refusal;
 mod run;
 mod simulate;
 mod status;
+mod transport;
 
 use clap::Parser;
 
 use crate::{config, telemetry};
 
 pub use args::{
-    CheckArgs, CommandLine, CsvFile, RunArgs, SettingFlags, SimulateArgs, StatusArgs, Verb,
+    AccountArgs, CheckArgs, CommandLine, CsvFile, RunArgs, ServiceFlags, SettingFlags,
+    SimulateArgs, StatusArgs, Verb,
 };
 pub use endpoint::{EndpointError, Sink, Source};
 pub use exit::ExitCode;
@@ -48,6 +51,7 @@ pub fn main() -> std::process::ExitCode {
         Verb::Run(args) => run::run(args),
         Verb::Check(args) => check::check(&args),
         Verb::Status(args) => status::status(&args),
+        Verb::Account(args) => account::account(&args),
         Verb::Simulate(args) => simulate::simulate(&args),
     };
     ended

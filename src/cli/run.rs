@@ -2,30 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::explain::explain;
-use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print};
-use crate::api::{Client, HttpSettings, HttpTransport, Transport};
+use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print, transport};
+use crate::api::{Client, Transport};
 use crate::backlog::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
 };
 use crate::config::{Config, Environment, LogFormat, Settings};
 use crate::engine::{self, Engine, Report, Signal};
-use crate::simulator::{SharedBrain, SimulatedTransport, SimulatorSettings};
 use crate::telemetry::{
     Distributions, EventLog, Observers, Progress, RunView, Screen, Summary, Totals, start_log,
     table,
 };
-
-/// From the first byte of a connection to its handshake's end.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the request to the last byte of its answer.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs to the end, or as far as it gets.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
@@ -39,7 +32,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let screen = Screen::stderr();
     start_log(settings.log_level, settings.log_format, &screen)
         .map_err(|e| Failure::new(ExitCode::Config, e))?;
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&config.site_warning()) {
         warn!("{warning}");
     }
     if settings.ordered && to.is_stream() {
@@ -286,11 +279,8 @@ async fn drive(
 ) -> Result<Report, Failure> {
     let identity = config.identity()?;
     if config.settings.simulate {
-        let mut simulator = SimulatorSettings::in_process();
-        simulator.add_kinds(&config.kinds);
-        let transport = SimulatedTransport::new(SharedBrain::new(simulator));
         return Ok(work(
-            Client::new(transport, identity),
+            Client::new(transport::simulated(config), identity),
             config,
             recorder,
             opened,
@@ -299,15 +289,8 @@ async fn drive(
         )
         .await);
     }
-    let transport = HttpTransport::new(&HttpSettings {
-        base_url: config.settings.service().as_str().to_owned(),
-        connect_timeout: CONNECT_TIMEOUT,
-        total_timeout: EXCHANGE_TIMEOUT,
-        max_connections: config.settings.max_connections,
-    })
-    .map_err(|e| Failure::new(ExitCode::Config, e))?;
     Ok(work(
-        Client::new(transport, identity),
+        Client::new(transport::http(config)?, identity),
         config,
         recorder,
         opened,

@@ -92,10 +92,7 @@ impl Config {
         let (sites, from) = layers.sites()?;
         provenance.push(from);
         let kinds = super::kinds::load(&settings)?;
-        let mut warnings = misspelt(&environment);
-        if sites.is_empty() {
-            warnings.push("no site is authorised; list yours with --authorized-site HOST or in [authorization] sites".to_owned());
-        }
+        let warnings = misspelt(&environment);
         Ok(Self {
             settings,
             sites,
@@ -104,6 +101,12 @@ impl Config {
             warnings,
             environment,
         })
+    }
+
+    /// What to tell a user who has rows to submit, where none may be.
+    #[must_use]
+    pub fn site_warning(&self) -> Option<String> {
+        self.sites.is_empty().then(|| "no site is authorised; list yours with --authorized-site HOST or in [authorization] sites".to_owned())
     }
 
     /// Finds the account token.

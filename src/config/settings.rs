@@ -133,7 +133,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 settings! {
-    /// The service; paths are appended to it [default: omocaptcha.com, for v2 api.omocaptcha.com/v2, over https]
+    /// The service; paths are appended to it [default: omocaptcha.com's for the protocol]
     Service base_url: Option<BaseUrl> = optional(base_url), "URL", "";
     /// The protocol it speaks: v1 (createJob) or v2 (createTask)
     Service protocol: Protocol = required(one_of(PROTOCOLS)), "NAME", "v1";

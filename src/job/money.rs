@@ -30,6 +30,32 @@ impl Micros {
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
+    /// Reads an amount as a service writes it: a decimal number, perhaps with an exponent, perhaps
+    /// below zero. What is finer than a micro-dollar is cut.
+    ///
+    /// # Errors
+    ///
+    /// What is no decimal number, or too large to count in millionths.
+    pub fn cut(text: &str) -> Result<Self, ParseMoneyError> {
+        let text = text.trim();
+        let dollars = if text.contains(['e', 'E']) {
+            Decimal::from_scientific(text)
+        } else {
+            // More digits than a `Decimal` holds would be rounded.
+            let end = text.find('.').map_or(text.len(), |point| point + 7);
+            if text.bytes().skip(end).any(|b| !b.is_ascii_digit()) {
+                return Err(ParseMoneyError::NotDecimal);
+            }
+            Decimal::from_str_exact(text.get(..end).unwrap_or(text))
+        };
+        dollars
+            .map_err(|_| ParseMoneyError::NotDecimal)?
+            .checked_mul(Decimal::from(1_000_000))
+            .and_then(|micros| micros.trunc().to_i64())
+            .map(Self)
+            .ok_or(ParseMoneyError::OutOfRange)
+    }
+
     /// `self × n`, stopping at the largest amount.
     #[must_use]
     pub fn times(self, n: u64) -> Self {
@@ -97,6 +123,56 @@ mod tests {
     fn dollars_survive_the_trip() {
         for text in ["0.00055", "0.001", "1.5", "0", "345.678", "12"] {
             assert_eq!(text.parse::<Micros>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_a_service_writes_is_cut_and_never_rounded() {
+        for (text, micros) in [
+            ("0.00000", 0),
+            ("345.678", 345_678_000),
+            ("1.9999999", 1_999_999),
+            ("1.99999999999999999999999999999999999999999", 1_999_999),
+            ("-0.50", -500_000),
+            ("-0.0000009", 0),
+            ("1.0e-5", 10),
+            ("5E-7", 0),
+            ("1e3", 1_000_000_000),
+            (" 12 ", 12_000_000),
+        ] {
+            assert_eq!(Micros::cut(text), Ok(Micros(micros)), "{text}");
+        }
+        for text in [
+            "",
+            "x",
+            "1.5x",
+            "1.0000000x",
+            "1,5",
+            "1.2.3",
+            "$5",
+            "1.000000é",
+            "e5",
+        ] {
+            assert_eq!(
+                Micros::cut(text),
+                Err(ParseMoneyError::NotDecimal),
+                "{text}"
+            );
+        }
+        let huge = "99999999999999999999";
+        assert_eq!(Micros::cut(huge), Err(ParseMoneyError::OutOfRange));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn digits_beyond_the_sixth_change_nothing(micros in 0..i64::MAX / 10, tail in "[0-9]{0,40}") {
+            let text = format!("{}.{:06}{tail}", micros / 1_000_000, micros % 1_000_000);
+            proptest::prop_assert_eq!(Micros::cut(&text), Ok(Micros(micros)));
+        }
+
+        #[test]
+        fn no_text_makes_a_panic(text in "[-+0-9.eE_ é]{0,50}|\\PC{0,20}") {
+            let _ = Micros::cut(&text);
         }
     }
 

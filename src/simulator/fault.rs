@@ -21,7 +21,7 @@
 //! | `empty_result` | success without a token | poll |
 //! | `unknown_job` | refuses as if there were no such job | poll |
 //! | `bad_token`, `blocked` | refuses the account | all |
-//! | `refuse "text"` | refuses in these words | all |
+//! | `refuse "text"` | refuses in these words; by v2 a first word `ERROR_…` is the code | all |
 //!
 //! To act is to make the job (create); a poll has nothing to act on.
 

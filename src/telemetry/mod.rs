@@ -25,5 +25,6 @@ pub use events::{EventLog, Observers};
 pub use log::{LogSetupError, LogStyle, start as start_log};
 pub use progress::Progress;
 pub use screen::Screen;
+pub(crate) use summary::dollars;
 pub use summary::{Summary, Totals, WriteSummaryError};
 pub use table::{RunView, table};

@@ -87,7 +87,7 @@ impl Totals {
 
 /// A number that reads as the exact amount: micro-dollars below 2^53 survive the trip through a
 /// double, whose shortest decimal form is what was meant.
-fn dollars<S: serde::Serializer>(amount: &Micros, out: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn dollars<S: serde::Serializer>(amount: &Micros, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_f64(amount.0 as f64 / 1e6)
 }
 

@@ -24,7 +24,7 @@ use words::{
     NOT_LET_IN, NOT_SPENT, ROW, SHORT, TOKEN_NAMES,
 };
 
-/// What a refused create means.
+/// What a refused create means, or a refused question about the account.
 pub(super) fn of_create(body: &Envelope<'_>, http_status: u16, account: &AccountToken) -> Refusal {
     refusal(body, http_status, account, Asked::Create)
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::api::{Answer, CreateReply, PollReply, Refusal};
+use crate::api::{Answer, CreateReply, LookUpError, PollReply, Refusal};
 use crate::job::{Allowlist, Kinds, RemoteId, Request, RequestId, SiteRule};
 
 const ACCOUNT: &str = "s3cr3t-account";
@@ -316,4 +316,59 @@ proptest! {
         };
         prop_assert_eq!(solved.expose_secret(), &token);
     }
+}
+
+#[test]
+fn balances() {
+    let balance = |status, body: &str| match decode_balance(&answer(status, body), &account()) {
+        Ok(b) => {
+            let voucher = b.voucher.map(|v| v.to_string()).unwrap_or_default();
+            format!("${} {voucher} {:?}", b.amount, b.quantity)
+        }
+        Err(LookUpError::Refused(refusal)) => refused(&refusal),
+        Err(error) => error.to_string(),
+    };
+    for (status, body, meaning) in [
+        (
+            200,
+            r#"{"errorId": 0, "balance": 345.678, "quantity": 10000, "voucher_balance": 123.211}"#,
+            "$345.678 123.211 Some(10000)",
+        ),
+        (
+            200,
+            r#"{"errorId": 0, "balance": 0.12345678901234567890123456789012}"#,
+            "$0.123456  None",
+        ),
+        (
+            200,
+            r#"{"errorId": 0, "balance": 1.0e-5}"#,
+            "$0.00001  None",
+        ),
+        (
+            200,
+            r#"{"errorId": 0, "balance": "7", "quantity": null}"#,
+            "$7  None",
+        ),
+        (
+            200,
+            r#"{"errorId": 1, "errorCode": "ERROR_KEY_DOES_NOT_EXIST"}"#,
+            "BadToken: ERROR_KEY_DOES_NOT_EXIST",
+        ),
+        (
+            200,
+            r#"{"errorId": 1, "errorCode": "ERROR_SERVICE_UNAVAILABLE", "balance": 5}"#,
+            "Passing: ERROR_SERVICE_UNAVAILABLE",
+        ),
+        (
+            200,
+            r#"{"errorId": 0}"#,
+            "no usable answer: HTTP 200, application/json: no balance",
+        ),
+        (502, "<html>", "no usable answer: HTTP 502, text/html"),
+        (429, "", "the service wants to be asked later"),
+    ] {
+        assert_eq!(balance(status, body), meaning, "HTTP {status} {body}");
+    }
+    let token = AccountToken::try_new("KEY").unwrap();
+    assert_eq!(encode_balance(&token), br#"{"clientKey":"KEY"}"#);
 }

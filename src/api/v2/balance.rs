@@ -1,0 +1,32 @@
+//! getBalance: `{"clientKey": …}`, answered by amounts in US dollars, JSON numbers.
+
+use crate::api::look_up::amount;
+use crate::api::loose::Loose;
+use crate::api::{AccountToken, Answer, Balance, LookUpError, verdict};
+
+use super::begin_body;
+
+/// Where it is sent.
+pub(in crate::api) const PATH: &str = "/getBalance";
+
+/// The body that asks for the balance.
+pub(in crate::api) fn encode(account: &AccountToken) -> Vec<u8> {
+    let mut body = begin_body(account);
+    body.push(b'}');
+    body
+}
+
+/// The balance, with what the service adds to it.
+pub(in crate::api) fn decode(
+    answer: &Answer,
+    account: &AccountToken,
+) -> Result<Balance, LookUpError> {
+    verdict::of_look_up(answer, account, "no balance", |body| {
+        let quantity = body.get("quantity").and_then(Loose::as_written);
+        Some(Balance {
+            amount: amount(body.get("balance")?)?,
+            voucher: body.get("voucher_balance").and_then(amount),
+            quantity: quantity.and_then(|digits| digits.parse().ok()),
+        })
+    })
+}
