@@ -156,7 +156,9 @@ fn a_kill_at_each_durable_step_is_survived() {
             deaths += usize::from(code == -1);
             assert!(code == -1 || code == 0, "{step}:{time}: {code}: {stderr}");
         }
-        assert!(deaths >= 1, "{step} was never met");
+        // Only the end of a run comes to the checkpoint that has a commit of its own.
+        let least = if step == "after-checkpoint" { 1 } else { 2 };
+        assert!(deaths >= least, "{step} was met {deaths} times only");
         let (code, _, stderr) = finish(&mut case.run(
             &api.url,
             &["--poll-interval", "50ms", "--summary", "summary.json"],

@@ -35,7 +35,7 @@ pub(super) struct Lead {
 }
 
 impl Lead {
-    const SHORTEST: Duration = Duration::from_millis(10);
+    const SHORTEST: Duration = Duration::from_millis(50);
     const LONGEST: Duration = Duration::from_millis(100);
 
     pub(super) fn horizon(&self) -> Duration {
