@@ -117,8 +117,8 @@ pub struct Engine<'o, T: Transport> {
 
     submit_limiter: Limiter,
     poll_limiter: Option<Limiter>,
-    /// No poll leaves before this instant: the service wants a pause.
-    polls_held_until: Instant,
+    /// Nothing leaves before this instant: the service wants a pause.
+    held_until: Instant,
     throttles_in_row: u32,
     health: Health,
     lead: Lead,
@@ -170,7 +170,7 @@ impl<'o, T: Transport + 'static> Engine<'o, T> {
             wheel: Wheel::new(),
             creates: FuturesUnordered::new(),
             polls: FuturesUnordered::new(),
-            polls_held_until: now,
+            held_until: now,
             throttles_in_row: 0,
             health: Health::default(),
             lead: Lead::default(),

@@ -56,9 +56,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
 
     /// The instant until which a due poll has to wait after all.
     fn poll_must_wait(&mut self, key: usize, now: Instant) -> Option<Instant> {
-        if now < self.polls_held_until {
+        if now < self.held_until {
             let spread = self.jobs[key].kind().interval.mul_f64(self.rng.f64());
-            return Some(self.polls_held_until + spread);
+            return Some(self.held_until + spread);
         }
         let limiter = self.poll_limiter.as_mut()?;
         // A poll that comes back at the slot it was given finds `due` equal to it and leaves.

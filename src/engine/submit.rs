@@ -228,6 +228,14 @@ impl<T: Transport + 'static> Engine<'_, T> {
             let Some(key) = self.sends.pop_front() else {
                 return;
             };
+            if now < self.held_until {
+                // The service asked for a pause since: what is begun does not leave in it, nor does it
+                // stay in doubt for as long.
+                self.begun -= 1;
+                self.give_back_begun(key);
+                self.record(key, Record::Withdraw, After::Requeue(Duration::ZERO));
+                continue;
+            }
             let job = &mut self.jobs[key];
             if now > job.due + LATEST {
                 job.due = self.submit_limiter.reserve_next(now);
@@ -382,8 +390,8 @@ impl<T: Transport + 'static> Engine<'_, T> {
             return;
         }
         let until = Instant::now() + pause;
-        if until > self.polls_held_until {
-            self.polls_held_until = until;
+        if until > self.held_until {
+            self.held_until = until;
             self.observer.on(&Event::Throttled { pause });
         }
         self.submit_limiter.hold_until(until);
