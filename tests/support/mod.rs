@@ -6,6 +6,8 @@
     reason = "a part of each test binary, which uses a part of it"
 )]
 
+pub mod redis;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
