@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -322,6 +323,9 @@ async fn work<T: Transport + 'static>(
             max_failures: settings.max_failures,
             max_spend: settings.max_spend,
             spent_before: opened.spent_before,
+            pacing: engine::Pacing::Own,
+            patience: Duration::MAX,
+            lease: None,
             drain_timeout: settings.drain_timeout,
             wall_clock: jiff::Timestamp::now,
         },

@@ -61,7 +61,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Backlog, BacklogError, Claim, Claimed, Record, Ticket, UnknownCreatePolicy};
+use super::{Answer, Backlog, BacklogError, Claim, Claimed, Record, Ticket, UnknownCreatePolicy};
 use crate::api::Identity;
 use crate::job::{Allowlist, Kinds, Outcome};
 
@@ -234,8 +234,13 @@ impl Backlog for CsvBacklog {
         self.claim_rows(max)
     }
 
-    async fn record(&mut self, batch: &[(Ticket, Record)], polls: u64) -> Result<(), BacklogError> {
-        self.record_batch(batch, polls)
+    async fn record(
+        &mut self,
+        batch: &[(Ticket, Record)],
+        polls: u64,
+    ) -> Result<Vec<Answer>, BacklogError> {
+        self.record_batch(batch, polls)?;
+        Ok(vec![Answer::Done; batch.len()])
     }
 
     async fn close(&mut self, why: &str) -> Result<(), BacklogError> {
