@@ -68,27 +68,50 @@ pub struct PollSlots {
 
 /// Until when a worker may be sure of its leases. Shared between the backlog, which extends it, and the
 /// engine, which polls more slowly while it is not sure: somebody else may be polling the same jobs.
-#[derive(Clone, Debug, Default)]
-pub struct LeaseClock(Arc<AtomicU64>);
+#[derive(Clone, Debug)]
+pub struct LeaseClock {
+    until: Arc<AtomicU64>,
+    now: fn() -> Duration,
+}
+
+impl Default for LeaseClock {
+    /// By the time since the machine was started, that in suspension included, which tokio's clock
+    /// leaves out.
+    fn default() -> Self {
+        Self::with(|| {
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            Duration::try_from(now).unwrap_or_default()
+        })
+    }
+}
 
 impl LeaseClock {
-    /// Leases are sure for this time from the instant `asked`, a reading of [`now`](Self::now).
+    /// By a clock of the caller's, which counts from some instant in the past.
+    #[must_use]
+    pub fn with(now: fn() -> Duration) -> Self {
+        Self {
+            until: Arc::default(),
+            now,
+        }
+    }
+
+    /// The time by this clock.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        (self.now)()
+    }
+
+    /// Leases are sure for this time from `asked`, a reading of [`now`](Self::now) from before they were
+    /// asked for.
     pub fn extend(&self, asked: Duration, lease: Duration) {
         let until = u64::try_from((asked + lease).as_millis()).unwrap_or(u64::MAX);
-        self.0.store(until, Ordering::Relaxed);
+        self.until.store(until, Ordering::Relaxed);
     }
 
     /// Whether the leases have not run out.
     #[must_use]
     pub fn is_sure(&self) -> bool {
-        Self::now().as_millis() < u128::from(self.0.load(Ordering::Relaxed))
-    }
-
-    /// Time since the machine was started, that in suspension included, which tokio's clock leaves out.
-    #[must_use]
-    pub fn now() -> Duration {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        Duration::try_from(now).unwrap_or_default()
+        self.now().as_millis() < u128::from(self.until.load(Ordering::Relaxed))
     }
 }
 
@@ -100,9 +123,9 @@ mod tests {
     fn leases_are_sure_until_they_run_out() {
         let clock = LeaseClock::default();
         assert!(!clock.is_sure(), "nothing was ever extended");
-        clock.extend(LeaseClock::now(), Duration::from_secs(30));
+        clock.extend(clock.now(), Duration::from_secs(30));
         assert!(clock.is_sure());
-        clock.extend(LeaseClock::now(), Duration::ZERO);
+        clock.extend(clock.now(), Duration::ZERO);
         assert!(!clock.is_sure());
     }
 }

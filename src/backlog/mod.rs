@@ -13,6 +13,8 @@ mod csv;
 mod fleet;
 #[cfg(test)]
 pub(crate) mod memory;
+#[cfg(test)]
+pub(crate) mod memory_fleet;
 mod recorder;
 
 use std::future::Future;

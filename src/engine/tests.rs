@@ -51,7 +51,7 @@ fn wall_clock() -> Timestamp {
     })
 }
 
-fn requests(count: usize, change: impl FnOnce(&mut Kind)) -> Vec<Request> {
+pub(super) fn requests(count: usize, change: impl FnOnce(&mut Kind)) -> Vec<Request> {
     let mut kind = Kind::clone(Kinds::built_in().get("hcaptcha").unwrap());
     kind.first_after = Duration::from_secs(2);
     change(&mut kind);
@@ -196,7 +196,7 @@ impl World {
     }
 }
 
-fn exact(seconds: u64) -> SimulatorSettings {
+pub(super) fn exact(seconds: u64) -> SimulatorSettings {
     SimulatorSettings::exact(Duration::from_secs(seconds))
 }
 
