@@ -2,24 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::drive::{Driven, Pace, drive, listen};
 use super::explain::explain;
-use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print, transport};
-use crate::api::{Client, Transport};
+use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print};
 use crate::backlog::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
 };
 use crate::config::{Config, Environment, LogFormat, Settings};
-use crate::engine::{self, Engine, Report, Signal};
-use crate::telemetry::{
-    Distributions, EventLog, Observers, Progress, RunView, Screen, Summary, Totals, start_log,
-    table,
-};
+use crate::engine::{self, Report, Signal};
+use crate::telemetry::{Distributions, RunView, Screen, Summary, Totals, start_log, table};
 
 /// Runs to the end, or as far as it gets.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
@@ -59,22 +54,18 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let capacity = engine::most_jobs(settings.max_in_flight);
     let (recorder, recorder_thread) = Recorder::on_thread(backlog, capacity)
         .map_err(|e| Failure::new(ExitCode::Io, e).hint("the system gives no further thread"))?;
-    let mut log = EventLog;
-    let mut distributions = Distributions::default();
-    let mut progress = (!settings.is_quiet())
-        .then(|| runtime.block_on(async { Progress::start(screen, to_settle(&opened)) }));
-    let report = {
-        let mut all: Vec<&mut dyn engine::Observer> = vec![&mut log, &mut distributions];
-        if let Some(progress) = &mut progress {
-            all.push(progress);
-        }
-        let mut observers = Observers::new(all);
-        let end = drive(&config, recorder, &opened, &mut observers, signals);
-        runtime.block_on(end)?
-    };
-    if let Some(mut progress) = progress {
-        progress.stop();
-    }
+    let pace = Pace::alone(opened.spent_before, settings.drain_timeout);
+    let Driven {
+        report,
+        distributions,
+    } = drive(
+        &runtime,
+        &config,
+        recorder,
+        pace,
+        to_settle(&opened),
+        (screen, signals),
+    )?;
     if report.abrupt {
         // The recorder may be in the middle of a write; whatever it finished, the journal knows.
         print::note(&format!(
@@ -202,26 +193,6 @@ fn refuse_summary_over(
     }
 }
 
-/// Takes the operator's signals from now on.
-fn listen() -> Result<(mpsc::Receiver<Signal>, tokio::task::JoinHandle<()>), Failure> {
-    let (send, signals) = mpsc::channel(2);
-    let io = |e| Failure::new(ExitCode::Io, e);
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
-    let listener = tokio::spawn(async move {
-        loop {
-            let signal = tokio::select! {
-                _ = interrupt.recv() => Signal::Interrupt,
-                _ = terminate.recv() => Signal::Terminate,
-            };
-            if send.send(signal).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok((signals, listener))
-}
-
 /// Where a test wants the process to die.
 fn crash_point() -> Result<Option<CrashPoint>, Failure> {
     let Some(text) = std::env::var_os("POLLWHEEL_CRASH_AT") else {
@@ -268,72 +239,6 @@ fn announce(opened: &Opened) {
 /// Rows that this run has to settle, where that is known.
 fn to_settle(opened: &Opened) -> Option<u64> {
     opened.to_go.map(|n| n + opened.adopted)
-}
-
-/// Runs the engine with the transport that the settings ask for.
-async fn drive(
-    config: &Config,
-    recorder: Recorder,
-    opened: &Opened,
-    observer: &mut dyn engine::Observer,
-    signals: mpsc::Receiver<Signal>,
-) -> Result<Report, Failure> {
-    let identity = config.identity()?;
-    if config.settings.simulate {
-        return Ok(work(
-            Client::new(transport::simulated(config), identity),
-            config,
-            recorder,
-            opened,
-            observer,
-            signals,
-        )
-        .await);
-    }
-    Ok(work(
-        Client::new(transport::http(config)?, identity),
-        config,
-        recorder,
-        opened,
-        observer,
-        signals,
-    )
-    .await)
-}
-
-async fn work<T: Transport + 'static>(
-    client: Client<T>,
-    config: &Config,
-    recorder: Recorder,
-    opened: &Opened,
-    observer: &mut dyn engine::Observer,
-    signals: mpsc::Receiver<Signal>,
-) -> Report {
-    let settings = &config.settings;
-    let engine = Engine::new(
-        client,
-        engine::Settings {
-            max_in_flight: settings.max_in_flight,
-            max_connections: settings.max_connections,
-            submit_rate: settings.submit_rate,
-            poll_rate: settings.poll_rate,
-            poll_floor: settings.poll_floor(),
-            on_unknown_create: settings.on_unknown_create,
-            max_runtime: settings.max_runtime,
-            max_failures: settings.max_failures,
-            max_spend: settings.max_spend,
-            spent_before: opened.spent_before,
-            pacing: engine::Pacing::Own,
-            patience: Duration::MAX,
-            lease: None,
-            drain_timeout: settings.drain_timeout,
-            wall_clock: jiff::Timestamp::now,
-        },
-        recorder,
-        observer,
-        signals,
-    );
-    engine.run().await
 }
 
 /// Says how it went: the table, the summary, and how to go on.
