@@ -6,6 +6,7 @@
     reason = "a part of each test binary, which uses a part of it"
 )]
 
+pub mod fleet;
 pub mod redis;
 
 use std::collections::HashMap;
