@@ -4,5 +4,9 @@
 //! library is `::redis`.
 
 mod keys;
+mod settings;
+mod url;
 
 pub use keys::{KeyError, Keys, slot};
+pub use settings::{Access, Settings, SettingsError};
+pub use url::{Address, Place, RedisUrl, UrlError};
