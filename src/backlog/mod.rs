@@ -16,6 +16,7 @@ pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod memory_fleet;
 mod recorder;
+pub mod redis;
 
 use std::future::Future;
 use std::time::Duration;

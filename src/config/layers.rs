@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::environment::variable;
-use super::file::{ConfigFile, closest};
+use super::file::ConfigFile;
 use super::settings::{AUTHORIZED_SITE, SETTINGS, resolve};
 use super::token::{self, FoundToken};
 use super::value::{Parsed, Text};
 use super::{ConfigError, DEFAULT_FILE, Environment, Origin, Provenance, Setting, Settings};
 use crate::api::{AccountToken, Identity};
-use crate::job::{Allowlist, Kinds, SiteRule};
+use crate::job::{Allowlist, Kinds, SiteRule, closest};
 
 /// The command line's part of the settings: the top layer.
 #[derive(Clone, Debug, Default)]

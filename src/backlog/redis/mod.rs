@@ -1,0 +1,5 @@
+//! The queue in Redis.
+
+pub mod fresh;
+pub mod message;
+pub mod reply;
