@@ -7,6 +7,7 @@ mod account;
 mod again;
 mod args;
 mod check;
+mod conclude;
 mod drive;
 mod endpoint;
 mod exit;

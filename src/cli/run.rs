@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
+use super::conclude::{Standing, conclude};
 use super::drive::{Driven, Pace, drive, listen};
-use super::explain::explain;
 use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print};
 use crate::backlog::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
 };
-use crate::config::{Config, Environment, LogFormat, Settings};
+use crate::config::{Config, Environment, Settings};
 use crate::engine::{self, Report, Signal};
-use crate::telemetry::{Distributions, RunView, Screen, Summary, Totals, start_log, table};
+use crate::telemetry::{Distributions, Screen, Summary, start_log};
 
 /// Runs to the end, or as far as it gets.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
@@ -82,7 +82,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         let _ = listener.await;
     });
     let panicked = recorder_thread.join().is_err();
-    conclude(settings, &opened, &report, &distributions)?;
+    tell(settings, &opened, &report, &distributions)?;
     if panicked {
         return Err(Failure::new(
             ExitCode::Io,
@@ -241,8 +241,8 @@ fn to_settle(opened: &Opened) -> Option<u64> {
     opened.to_go.map(|n| n + opened.adopted)
 }
 
-/// Says how it went: the table, the summary, and how to go on.
-fn conclude(
+/// Says how it went, over all runs on the journal.
+fn tell(
     settings: &Settings,
     opened: &Opened,
     report: &Report,
@@ -256,63 +256,17 @@ fn conclude(
         })
     };
     let status = journal.map(read).transpose()?;
-    let pending = match &status {
-        Some(status) => status.total.is_some().then(|| status.pending.all()),
-        None => None,
-    };
-    let again = again::command(std::env::args_os());
-    let why = explain(&report.stop);
-    let is_done = matches!(report.stop, engine::StopReason::Done);
-    if settings.log_format == LogFormat::Json {
-        // Whoever reads JSON lines gets nothing else.
-        let tally = &report.tally;
-        info!(
-            stop = report.stop.word(),
-            solved = tally.solved,
-            failed = tally.failed,
-            rejected = tally.rejected,
-            pending,
-            creates = tally.creates,
-            unknown_creates = tally.unknown_creates,
-            polls = tally.polls,
-            spend = %tally.spend,
-            elapsed_s = report.elapsed.as_secs_f64(),
-            "the run ended"
-        );
-        if !is_done {
-            error!(again, "{why}");
-        }
-    } else {
-        if !settings.is_quiet() {
-            print::note(&table(&RunView {
-                tally: &report.tally,
-                distributions,
-                elapsed: report.elapsed,
-                pending,
-                stop: &report.stop,
-            }));
-        }
-        if !is_done {
-            let place = journal.map_or_else(String::new, |journal| {
-                format!(
-                    "nothing is lost: {} has every step; to go on:\n",
-                    journal.display()
-                )
-            });
-            print::note(&format!("{why}\n{place}  {again}\n"));
-        }
-    }
-    if let Some(path) = &settings.summary {
-        let this_run = Totals::of_run(&report.tally, pending, report.elapsed);
-        let all_runs = status
-            .as_ref()
-            .map_or_else(|| this_run.clone(), super::status::totals);
-        Summary {
-            all_runs,
-            this_run,
-            stop: report.stop.word(),
-        }
-        .write(path)?;
-    }
-    Ok(())
+    conclude(
+        settings,
+        report,
+        distributions,
+        &Standing {
+            pending: status
+                .as_ref()
+                .filter(|status| status.total.is_some())
+                .map(|status| status.pending.all()),
+            place: journal.map(|journal| journal.display().to_string()),
+            all_runs: status.as_ref().map(super::status::totals),
+        },
+    )
 }
