@@ -5,18 +5,21 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ExitCode, Failure, StatusArgs, print};
+use super::{CsvFile, ExitCode, Failure, StatusArgs, print};
 use crate::backlog::{self, JournalStatus};
 use crate::telemetry::{Totals, safe, span};
 
 /// Prints what the journal says.
 pub(super) fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
-    let path = args.journal.as_ref().unwrap_or(&args.file.0);
+    let Some(CsvFile(file)) = &args.file else {
+        return Err(super::not_wired());
+    };
+    let path = args.journal.as_ref().unwrap_or(file);
     let view = StatusView::from(&JournalStatus::read(path)?);
     let text = if args.json {
         view.json()?
     } else {
-        view.render(&args.file.0.display().to_string())
+        view.render(&file.display().to_string())
     };
     print::out(&text)?;
     Ok(ExitCode::Success)

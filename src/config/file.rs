@@ -31,10 +31,17 @@ pub(super) struct ConfigFile {
 }
 
 /// A value's text and place.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct FileValue {
     pub(super) text: String,
     pub(super) origin: Origin,
+}
+
+/// Without the text, which may hold a password.
+impl std::fmt::Debug for FileValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FileValue({})", self.origin)
+    }
 }
 
 /// The allowlist of a file, and its place.
@@ -131,6 +138,12 @@ fn unknown(name: &str) -> String {
         "api_token" | "token" => {
             return format!(
                 "{shown}: the account token does not belong in this file; set POLLWHEEL_API_TOKEN, or name the file that holds it in api_token_file"
+            );
+        }
+        "redis_password" | "redis_sentinel_password" => {
+            return format!(
+                "{shown}: a password does not belong in this file; set {}, or name the file that holds it in {name}_file",
+                super::environment::variable(name)
             );
         }
         "config" => return "config: a file cannot name another; use --config".to_owned(),

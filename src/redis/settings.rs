@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{ClientTlsConfig, TlsCertificates};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::url::{Place, RedisUrl, UrlError};
 
@@ -168,6 +168,15 @@ impl Settings {
         })
     }
 
+    /// The passwords, to be masked in what servers say.
+    pub(super) fn secrets(&self) -> Vec<&str> {
+        [&self.login, &self.sentinel_login]
+            .into_iter()
+            .filter_map(|login| login.password.as_ref())
+            .map(ExposeSecret::expose_secret)
+            .collect()
+    }
+
     /// The URL, with user name and password masked.
     #[must_use]
     pub fn masked_url(&self) -> String {
@@ -249,8 +258,6 @@ fn is_certificate(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use secrecy::ExposeSecret;
 
     fn fault(url: &str, access: Access) -> String {
         let fault = Settings::try_new(url, access).unwrap_err();
