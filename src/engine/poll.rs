@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::api::{PollReply, Transport};
 use crate::backlog::Record;
-use crate::job::{ErrorClass, Micros, Status};
+use crate::job::{Micros, Status};
 
 use super::in_flight::{After, Step};
 use super::policy::{self, PollVerdict};
@@ -94,6 +94,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             | PollReply::Pending
             | PollReply::UnknownStatus(_)
             | PollReply::Failed(_)
+            | PollReply::NoToken
             | PollReply::Refused(_) => {
                 self.health.poll_succeeded();
                 self.throttles_in_row = 0;
@@ -102,7 +103,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         self.tell_of_circuit(was_open);
         let job = &mut self.jobs[key];
         let doubts = match &reply {
-            PollReply::Transient(_) => job.doubt(now, &self.health, None),
+            PollReply::Transient(_) | PollReply::NoToken => job.doubt(now, &self.health, None),
             PollReply::Refused(refusal) => job.doubt(now, &self.health, Some(refusal.cause)),
             _ => {
                 job.trust();
@@ -149,20 +150,20 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 let wait = policy::jittered(interval, &mut self.rng);
                 self.poll_after(key, now, wait);
             }
-            PollVerdict::NewAttempt(why) => {
+            PollVerdict::NewAttempt { why, is_billed } => {
                 self.observer.on(&Event::Retrying {
                     id: self.jobs[key].request.id(),
                     why: &why,
                 });
-                self.new_attempt(key);
+                self.new_attempt(key, is_billed);
                 self.failed_once();
             }
-            PollVerdict::Fail(class, why) => {
-                let refund = match class {
-                    // A solve that failed is not billed; any other job may well be.
-                    ErrorClass::SolveFailed => self.jobs[key].kind().price,
-                    _ => Micros::ZERO,
-                };
+            PollVerdict::Fail {
+                class,
+                why,
+                is_billed,
+            } => {
+                let refund = self.refund(key, is_billed);
                 self.finish(
                     key,
                     Status::Failed,
@@ -209,23 +210,29 @@ impl<T: Transport + 'static> Engine<'_, T> {
         }
     }
 
-    fn new_attempt(&mut self, key: usize) {
+    /// What is given back of a job that brought no token.
+    fn refund(&self, key: usize, is_billed: bool) -> Micros {
+        if is_billed {
+            Micros::ZERO
+        } else {
+            self.jobs[key].reserved
+        }
+    }
+
+    fn new_attempt(&mut self, key: usize, is_billed: bool) {
+        let refund = self.refund(key, is_billed);
         let job = &mut self.jobs[key];
-        let price = job.kind().price;
         let polls = std::mem::take(&mut job.job_polls);
         job.history.polls += polls;
         job.history.failed_attempts += 1;
-        job.history.spent = job.history.spent - price;
+        job.history.spent = job.history.spent - refund;
         job.waiting = None;
-        self.spent = self.spent - price;
-        self.tally.spend = self.tally.spend - price;
+        self.spent = self.spent - refund;
+        self.tally.spend = self.tally.spend - refund;
         self.tally.retries += 1;
         self.record(
             key,
-            Record::Retry {
-                refund: price,
-                polls,
-            },
+            Record::Retry { refund, polls },
             After::Requeue(Duration::ZERO),
         );
     }
