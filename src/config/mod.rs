@@ -20,6 +20,7 @@ mod file;
 mod kinds;
 mod layers;
 mod provenance;
+mod refusals;
 mod settings;
 mod token;
 mod value;
