@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::explain::explain;
+use super::preflight::{self, Ahead};
 use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print, transport};
 use crate::api::{Client, Transport};
 use crate::backlog::{
@@ -52,8 +53,18 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         .map_err(|e| Failure::new(ExitCode::Io, e))?;
     let (mut signals, listener) = runtime.block_on(async { listen() })?;
     let to_open = backlog_settings(&config, &from, &to)?;
-    let (backlog, opened) = runtime.block_on(open(to_open, &mut signals))?;
+    let (mut backlog, opened) = runtime.block_on(open(to_open, &mut signals))?;
     announce(&opened);
+    if opened.to_go != Some(0) || opened.adopted > 0 {
+        let ahead = Ahead {
+            rows: opened
+                .to_go
+                .map(|n| settings.limit.map_or(n, |limit| n.min(limit))),
+            kinds: &opened.report.kinds,
+        };
+        let asking = unless_stopped(preflight::look_up(&config, ahead), &mut signals);
+        backlog.set_prices(&runtime.block_on(asking)?);
+    }
 
     let capacity = engine::most_jobs(settings.max_in_flight);
     let (recorder, recorder_thread) = Recorder::on_thread(backlog, capacity)
@@ -108,6 +119,17 @@ async fn open(
     signals: &mut mpsc::Receiver<Signal>,
 ) -> Result<(CsvBacklog, Opened), Failure> {
     let opening = tokio::task::spawn_blocking(move || CsvBacklog::open(settings));
+    match unless_stopped(opening, signals).await {
+        Ok(opened) => opened.map_err(Failure::from),
+        Err(panicked) => Err(Failure::new(ExitCode::Io, panicked)),
+    }
+}
+
+/// Does some work before the run begins anything. A signal ends the process, as safely as a kill would.
+async fn unless_stopped<T>(
+    work: impl Future<Output = T>,
+    signals: &mut mpsc::Receiver<Signal>,
+) -> T {
     tokio::select! {
         biased;
         Some(signal) = signals.recv() => {
@@ -119,10 +141,7 @@ async fn open(
             };
             process::exit(i32::from(code as u8));
         }
-        opened = opening => match opened {
-            Ok(opened) => opened.map_err(Failure::from),
-            Err(panicked) => Err(Failure::new(ExitCode::Io, panicked)),
-        },
+        done = work => done,
     }
 }
 
@@ -280,7 +299,7 @@ async fn drive(
     let identity = config.identity()?;
     if config.settings.simulate {
         return Ok(work(
-            Client::new(transport::simulated(config), identity),
+            Client::new(transport::simulated(config), identity).with_rules(config.refusals.clone()),
             config,
             recorder,
             opened,
@@ -290,7 +309,7 @@ async fn drive(
         .await);
     }
     Ok(work(
-        Client::new(transport::http(config)?, identity),
+        Client::new(transport::http(config)?, identity).with_rules(config.refusals.clone()),
         config,
         recorder,
         opened,
