@@ -170,7 +170,7 @@ impl Clause {
     /// The account token is named with a complaint next to it, or a token that can be no other.
     fn is_bad_token(&self) -> bool {
         let faulted = |name: &&str| self.is_faulted(name, &NOT_ACCEPTED);
-        TOKEN_NAMES.iter().any(|name| faulted(&name))
+        TOKEN_NAMES.iter().any(faulted)
             || (self.has(&BARE_TOKEN) || self.has(&NOT_LET_IN)) && !self.has(&ROW)
     }
 
@@ -207,7 +207,7 @@ impl Clause {
     /// the same for many rows.
     fn is_bad_request(&self) -> bool {
         let faulted = |part: &&str| self.is_faulted(part, &UNFIT);
-        !self.has(&KIND) && PARTS.iter().any(|part| faulted(&part))
+        !self.has(&KIND) && PARTS.iter().any(faulted)
     }
 
     fn is_passing(&self) -> bool {
