@@ -141,7 +141,7 @@ impl MemoryBacklog {
             }
             Record::Withdraw => {
                 history.creates -= 1;
-                history.spent = history.spent - entry.request.kind().price;
+                history.spent = history.spent - entry.request.kind().reserve();
             }
             Record::Unknown => history.unknown_creates += 1,
             Record::Created(waiting) => entry.waiting = Some(waiting.clone()),

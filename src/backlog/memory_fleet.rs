@@ -170,7 +170,7 @@ impl Fleet {
                 let is_known = matches!(record, Record::Withdraw);
                 if is_known {
                     entry.history.creates -= 1;
-                    let price = entry.request.kind().price;
+                    let price = entry.request.kind().reserve();
                     entry.history.spent = entry.history.spent - price;
                     self.spent = self.spent - price;
                 } else {

@@ -98,10 +98,12 @@ pub(super) fn drive(
         let settings = engine_settings(config, pace);
         runtime.block_on(async {
             if config.settings.simulate {
-                let client = Client::new(transport::simulated(config), identity);
+                let client = Client::new(transport::simulated(config), identity)
+                    .with_rules(config.refusals.clone());
                 Ok(run(client, settings, recorder, &mut observers, signals).await)
             } else {
-                let client = Client::new(transport::http(config)?, identity);
+                let client = Client::new(transport::http(config)?, identity)
+                    .with_rules(config.refusals.clone());
                 Ok::<_, Failure>(run(client, settings, recorder, &mut observers, signals).await)
             }
         })?

@@ -25,7 +25,7 @@ pub(super) fn explain(stop: &StopReason) -> String {
             format!("the service says that the account is suspended or blocked: {}", safe(words))
         }
         StopReason::Refusals(words) => {
-            format!("the service refused five requests in a row, for no reason that is known: {}", safe(words))
+            format!("the service refuses one request after another: {}; that looks like the account, the kind or the protocol, not like the rows", safe(words))
         }
         StopReason::Unreachable(fault) => format!("the service cannot be reached: {}", safe(fault)),
         StopReason::LongPause(pause) => {

@@ -13,6 +13,7 @@ mod endpoint;
 mod exit;
 mod explain;
 mod failure;
+mod preflight;
 mod print;
 mod refusal;
 mod run;

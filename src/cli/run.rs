@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::conclude::{Standing, conclude};
 use super::drive::{Driven, Pace, drive, listen};
+use super::preflight::{self, Ahead};
 use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print};
 use crate::backlog::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
@@ -48,8 +49,18 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         .map_err(|e| Failure::new(ExitCode::Io, e))?;
     let (mut signals, listener) = runtime.block_on(async { listen() })?;
     let to_open = backlog_settings(&config, &from, &to)?;
-    let (backlog, opened) = runtime.block_on(open(to_open, &mut signals))?;
+    let (mut backlog, opened) = runtime.block_on(open(to_open, &mut signals))?;
     announce(&opened);
+    if opened.to_go != Some(0) || opened.adopted > 0 {
+        let ahead = Ahead {
+            rows: opened
+                .to_go
+                .map(|n| settings.limit.map_or(n, |limit| n.min(limit))),
+            kinds: &opened.report.kinds,
+        };
+        let asking = unless_stopped(preflight::look_up(&config, ahead), &mut signals);
+        backlog.set_prices(&runtime.block_on(asking)?);
+    }
 
     let capacity = engine::most_jobs(settings.max_in_flight);
     let (recorder, recorder_thread) = Recorder::on_thread(backlog, capacity)
@@ -100,6 +111,17 @@ async fn open(
     signals: &mut mpsc::Receiver<Signal>,
 ) -> Result<(CsvBacklog, Opened), Failure> {
     let opening = tokio::task::spawn_blocking(move || CsvBacklog::open(settings));
+    match unless_stopped(opening, signals).await {
+        Ok(opened) => opened.map_err(Failure::from),
+        Err(panicked) => Err(Failure::new(ExitCode::Io, panicked)),
+    }
+}
+
+/// Does some work before the run begins anything. A signal ends the process, as safely as a kill would.
+async fn unless_stopped<T>(
+    work: impl Future<Output = T>,
+    signals: &mut mpsc::Receiver<Signal>,
+) -> T {
     tokio::select! {
         biased;
         Some(signal) = signals.recv() => {
@@ -111,10 +133,7 @@ async fn open(
             };
             process::exit(i32::from(code as u8));
         }
-        opened = opening => match opened {
-            Ok(opened) => opened.map_err(Failure::from),
-            Err(panicked) => Err(Failure::new(ExitCode::Io, panicked)),
-        },
+        done = work => done,
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::api::RefusalCause;
 use crate::backlog::{Claim, History, Ticket, Waiting};
-use crate::job::{ErrorClass, ForeignText, Kind, Outcome, Request};
+use crate::job::{ErrorClass, ForeignText, Kind, Micros, Outcome, Request};
 
 use super::health::Health;
 use super::policy::Doubts;
@@ -21,6 +21,8 @@ pub(super) struct InFlight {
     pub(super) step: Step,
     /// Its one timer, while it stands on the wheel.
     pub(super) timer: Option<TimerKey>,
+    /// What is set aside for its present job, or for the create under way.
+    pub(super) reserved: Micros,
     /// Its job at the service.
     pub(super) waiting: Option<Waiting>,
     /// When that job is given up.
@@ -85,6 +87,13 @@ struct DoubtLog {
     first: Option<(Instant, u64)>,
 }
 
+/// What an earlier process set aside for a request's job. Prices change between runs; what a history
+/// holds is the sum over its creates, less the solves that failed, which were given back.
+fn share(history: &History) -> Micros {
+    let billed = history.creates.saturating_sub(history.failed_attempts);
+    Micros(history.spent.0 / i64::from(billed.max(1)))
+}
+
 impl InFlight {
     pub(super) fn new(claim: Claim, now: Instant) -> Self {
         Self {
@@ -93,6 +102,7 @@ impl InFlight {
             history: claim.history,
             step: Step::Queued,
             timer: None,
+            reserved: share(&claim.history),
             waiting: None,
             deadline: now,
             due: now,
@@ -130,7 +140,7 @@ impl InFlight {
         self.doubts.count = self.doubts.count.saturating_add(1);
         let about_request = matches!(
             refusal,
-            Some(RefusalCause::UnknownJob | RefusalCause::Unrecognised)
+            Some(RefusalCause::UnknownJob | RefusalCause::BadRequest | RefusalCause::Unrecognised)
         );
         self.doubts.refusals += u32::from(about_request);
         let (since, successes) = *self.doubts.first.get_or_insert((now, health.successes()));

@@ -128,6 +128,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             | PollReply::Pending
             | PollReply::UnknownStatus(_)
             | PollReply::Failed(_)
+            | PollReply::NoToken
             | PollReply::Refused(_) => {
                 self.health.poll_succeeded();
                 self.throttles_in_row = 0;
@@ -136,7 +137,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         self.tell_of_circuit(was_open);
         let job = &mut self.jobs[key];
         let doubts = match &reply {
-            PollReply::Transient(_) => job.doubt(now, &self.health, None),
+            PollReply::Transient(_) | PollReply::NoToken => job.doubt(now, &self.health, None),
             PollReply::Refused(refusal) => job.doubt(now, &self.health, Some(refusal.cause)),
             _ => {
                 job.trust();
@@ -183,24 +184,24 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 let wait = policy::jittered(interval, &mut self.rng);
                 self.poll_after(key, now, wait);
             }
-            PollVerdict::NewAttempt(why) => {
+            PollVerdict::NewAttempt { why, is_billed } => {
                 self.observer.on(&Event::Retrying {
                     id: self.jobs[key].request.id(),
                     why: &why,
                 });
-                self.new_attempt(key);
+                self.new_attempt(key, is_billed);
                 self.failed_once();
             }
-            PollVerdict::Fail(class, why) => {
+            PollVerdict::Fail {
+                class,
+                why,
+                is_billed,
+            } => {
                 let class = match class {
                     ErrorClass::Timeout if self.jobs[key].ends_by_owner() => ErrorClass::Deadline,
                     class => class,
                 };
-                let refund = match class {
-                    // A solve that failed is not billed; any other job may well be.
-                    ErrorClass::SolveFailed => self.jobs[key].kind().price,
-                    _ => Micros::ZERO,
-                };
+                let refund = self.refund(key, is_billed);
                 self.finish(
                     key,
                     Status::Failed,
@@ -247,23 +248,29 @@ impl<T: Transport + 'static> Engine<'_, T> {
         }
     }
 
-    fn new_attempt(&mut self, key: usize) {
+    /// What is given back of a job that brought no token.
+    fn refund(&self, key: usize, is_billed: bool) -> Micros {
+        if is_billed {
+            Micros::ZERO
+        } else {
+            self.jobs[key].reserved
+        }
+    }
+
+    fn new_attempt(&mut self, key: usize, is_billed: bool) {
+        let refund = self.refund(key, is_billed);
         let job = &mut self.jobs[key];
-        let price = job.kind().price;
         let polls = std::mem::take(&mut job.job_polls);
         job.history.polls += polls;
         job.history.failed_attempts += 1;
-        job.history.spent = job.history.spent - price;
+        job.history.spent = job.history.spent - refund;
         job.waiting = None;
-        self.spent = self.spent - price;
-        self.tally.spend = self.tally.spend - price;
+        self.spent = self.spent - refund;
+        self.tally.spend = self.tally.spend - refund;
         self.tally.retries += 1;
         self.record(
             key,
-            Record::Retry {
-                refund: price,
-                polls,
-            },
+            Record::Retry { refund, polls },
             After::Requeue(Duration::ZERO),
         );
     }

@@ -78,7 +78,7 @@ pub enum StopReason {
     BadToken(String),
     /// The service says that the account is suspended or blocked.
     Blocked(String),
-    /// Five refusals in a row that nothing explains; the service's words.
+    /// Five refusals in a row that nothing explains, or twenty for a bad request; the service's words.
     Refusals(String),
     /// The service could not be reached for too long; the last fault.
     Unreachable(String),

@@ -84,7 +84,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             };
             self.queued.pop_front();
             self.shared.asking += 1;
-            let price = self.jobs[key].kind().price;
+            let price = self.jobs[key].kind().reserve();
             self.begin_one(key, now, price, now);
         }
     }

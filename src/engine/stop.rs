@@ -43,9 +43,10 @@ impl StopReason {
             RefusalCause::BadToken => Self::BadToken(message),
             RefusalCause::NoBalance => Self::NoBalance(message),
             RefusalCause::Blocked => Self::Blocked(message),
-            RefusalCause::Passing | RefusalCause::UnknownJob | RefusalCause::Unrecognised => {
-                Self::Refusals(message)
-            }
+            RefusalCause::Passing
+            | RefusalCause::UnknownJob
+            | RefusalCause::BadRequest
+            | RefusalCause::Unrecognised => Self::Refusals(message),
         }
     }
 

@@ -178,7 +178,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             let Some(key) = self.next_queued(now) else {
                 return;
             };
-            let price = self.jobs[key].kind().price;
+            let price = self.jobs[key].kind().reserve();
             if self
                 .settings
                 .max_spend
@@ -235,6 +235,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         let at = (self.settings.wall_clock)();
         let job = &mut self.jobs[key];
         job.due = slot;
+        job.reserved = price;
         job.history.creates += 1;
         job.history.spent += price;
         self.begun += 1;
@@ -398,6 +399,12 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 }
                 After::Requeue(Duration::from_millis(500) + policy::backoff(doubts, &mut self.rng))
             }
+            AfterWithdraw::BadRequest(why) => {
+                if self.health.bad_request() {
+                    self.stop(StopReason::Refusals(why.to_string()));
+                }
+                After::Finish(ErrorClass::Refused, why)
+            }
             AfterWithdraw::Refused(why) => After::Finish(ErrorClass::Refused, why),
             AfterWithdraw::AccountFault(refusal) => {
                 self.stop(StopReason::of_account(&refusal));
@@ -418,7 +425,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
     /// Takes back what `begin_one` counted.
     pub(super) fn give_back_begun(&mut self, key: usize) {
         let job = &mut self.jobs[key];
-        let price = job.kind().price;
+        let price = job.reserved;
         job.history.creates -= 1;
         job.history.spent = job.history.spent - price;
         self.spent = self.spent - price;

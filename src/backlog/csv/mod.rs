@@ -54,7 +54,7 @@ mod tap;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,7 +63,7 @@ use jiff::Timestamp;
 
 use super::{Answer, Backlog, BacklogError, Claim, Claimed, Record, Ticket, UnknownCreatePolicy};
 use crate::api::Identity;
-use crate::job::{Allowlist, Kinds, Outcome};
+use crate::job::{Allowlist, Kinds, Micros, Outcome};
 
 pub use check::check;
 pub use crash::CrashPoint;
@@ -222,6 +222,11 @@ impl CsvBacklog {
     /// Where the journal cannot be read.
     pub fn status(&self) -> Result<JournalStatus, BacklogError> {
         status::of(&self.journal.db, true).map_err(|e| self.journal.error(e))
+    }
+
+    /// Sets prices, by kind, for what is claimed from now on. Adopted jobs keep what was set aside for them.
+    pub fn set_prices(&mut self, prices: &BTreeMap<String, Micros>) {
+        self.judge.set_prices(prices);
     }
 
     fn now(&self) -> Timestamp {
