@@ -13,6 +13,7 @@ mod csv;
 #[cfg(test)]
 pub(crate) mod memory;
 mod recorder;
+mod redis;
 
 use std::future::Future;
 
