@@ -20,6 +20,7 @@ mod run;
 mod simulate;
 mod status;
 mod transport;
+mod work;
 
 use clap::Parser;
 
@@ -53,9 +54,8 @@ pub fn main() -> std::process::ExitCode {
     };
     let ended = match command_line.verb {
         Verb::Run(args) => run::run(args),
-        Verb::Work(_) | Verb::Push(_) | Verb::Requeue(_) | Verb::Pause(_) | Verb::Resume(_) => {
-            Err(not_wired())
-        }
+        Verb::Work(args) => work::work(&args),
+        Verb::Push(_) | Verb::Requeue(_) | Verb::Pause(_) | Verb::Resume(_) => Err(not_wired()),
         Verb::Check(args) => check::check(&args),
         Verb::Status(args) => status::status(&args),
         Verb::Account(args) => account::account(&args),

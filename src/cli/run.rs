@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::conclude::{Standing, conclude};
 use super::drive::{Driven, Pace, drive, listen};
 use super::preflight::{self, Ahead};
-use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print};
+use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print, work};
 use crate::backlog::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
 };
@@ -24,6 +24,9 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         to,
         settings: flags,
     } = args;
+    if let Source::Redis(list) = &from {
+        return work::serve(list, &to, &flags.0, work::Until::Empty);
+    }
     let config = Config::load(&flags.0, Environment::of_process())?;
     let settings = &config.settings;
     let screen = Screen::stderr();
