@@ -2,4 +2,4 @@
 
 pub mod fresh;
 pub mod message;
-pub mod reply;
+pub mod reply_to;
