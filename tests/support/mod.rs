@@ -6,7 +6,10 @@
     reason = "a part of each test binary, which uses a part of it"
 )]
 
+pub mod access;
+pub mod cluster;
 pub mod redis;
+pub mod sentinel;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
