@@ -12,6 +12,9 @@ mod exit;
 mod explain;
 mod failure;
 mod print;
+mod push;
+mod queue;
+mod queue_status;
 mod refusal;
 mod run;
 mod simulate;
@@ -50,9 +53,11 @@ pub fn main() -> std::process::ExitCode {
     };
     let ended = match command_line.verb {
         Verb::Run(args) => run::run(args),
-        Verb::Work(_) | Verb::Push(_) | Verb::Requeue(_) | Verb::Pause(_) | Verb::Resume(_) => {
-            Err(not_wired())
-        }
+        Verb::Work(_) => Err(not_wired()),
+        Verb::Push(args) => push::push(&args),
+        Verb::Requeue(args) => queue::requeue(&args),
+        Verb::Pause(args) => queue::pause(&args),
+        Verb::Resume(args) => queue::resume(&args),
         Verb::Check(args) => check::check(&args),
         Verb::Status(args) => status::status(&args),
         Verb::Account(args) => account::account(&args),
