@@ -13,6 +13,7 @@ mod csv;
 #[cfg(test)]
 pub(crate) mod memory;
 mod recorder;
+pub mod redis;
 
 use std::future::Future;
 
@@ -21,8 +22,8 @@ use jiff::Timestamp;
 use crate::job::{Micros, Outcome, RemoteId, Request};
 
 pub use csv::{
-    CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, InputReport, JournalStatus, LastRun,
-    OpenError, Opened, Pending, RowProblem, check, default_journal,
+    CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, GoodRow, GoodRows, InputReport,
+    JournalStatus, LastRun, OpenError, Opened, Pending, RowProblem, check, default_journal,
 };
 pub use recorder::{Completion, Recorder, RecorderGone, RecordingEnd};
 

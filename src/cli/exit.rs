@@ -16,7 +16,7 @@ pub enum ExitCode {
     Limit = 3,
     /// Bad input; nothing was sent.
     BadInput = 65,
-    /// The service is unreachable.
+    /// The service or Redis is unreachable.
     Unavailable = 69,
     /// Input/output: not writable, changed by another hand, disk full, damaged journal.
     Io = 74,
@@ -49,7 +49,7 @@ impl ExitCode {
             "stopped early by a limit (spend, run time, failures, empty balance)",
         ),
         (Self::BadInput, "bad input, nothing was sent"),
-        (Self::Unavailable, "service unreachable"),
+        (Self::Unavailable, "service or Redis unreachable"),
         (
             Self::Io,
             "input/output: not writable, changed by another hand, disk full, damaged journal",

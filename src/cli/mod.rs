@@ -12,6 +12,9 @@ mod exit;
 mod explain;
 mod failure;
 mod print;
+mod push;
+mod queue;
+mod queue_status;
 mod refusal;
 mod run;
 mod simulate;
@@ -23,10 +26,11 @@ use clap::Parser;
 use crate::{config, telemetry};
 
 pub use args::{
-    AccountArgs, CheckArgs, CommandLine, CsvFile, RunArgs, ServiceFlags, SettingFlags,
-    SimulateArgs, StatusArgs, Verb,
+    AccountArgs, CheckArgs, CommandLine, OfQueue, OfService, Pick, PushArgs, QueueArgs, QueueFlags,
+    RequeueArgs, RunArgs, ServiceFlags, SettingFlags, SimulateArgs, SomeFlags, StatusArgs, Verb,
+    WorkArgs,
 };
-pub use endpoint::{EndpointError, Sink, Source};
+pub use endpoint::{CsvFile, EndpointError, RedisList, Sink, Source};
 pub use exit::ExitCode;
 pub use failure::Failure;
 
@@ -49,6 +53,11 @@ pub fn main() -> std::process::ExitCode {
     };
     let ended = match command_line.verb {
         Verb::Run(args) => run::run(args),
+        Verb::Work(_) => Err(not_wired()),
+        Verb::Push(args) => push::push(&args),
+        Verb::Requeue(args) => queue::requeue(&args),
+        Verb::Pause(args) => queue::pause(&args),
+        Verb::Resume(args) => queue::resume(&args),
         Verb::Check(args) => check::check(&args),
         Verb::Status(args) => status::status(&args),
         Verb::Account(args) => account::account(&args),
@@ -60,6 +69,11 @@ pub fn main() -> std::process::ExitCode {
             failure.code
         })
         .into()
+}
+
+/// What is parsed and not done yet.
+fn not_wired() -> Failure {
+    Failure::new(ExitCode::Usage, "not wired yet")
 }
 
 /// The words of a setting, in the terms of the log.

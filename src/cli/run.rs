@@ -136,10 +136,12 @@ fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSett
                 name: "stdin".to_owned(),
                 source: Box::new(std::io::stdin()),
             },
+            Source::Redis(_) => return Err(super::not_wired()),
         },
         sink: match to {
             Sink::File(path) => CsvSink::File(path.clone()),
             Sink::Stdout => CsvSink::Stream(Box::new(std::io::stdout())),
+            Sink::Redis(_) => return Err(super::not_wired()),
         },
         journal: settings.journal.clone(),
         delimiter: settings.delimiter,

@@ -155,6 +155,14 @@ impl RedisUrl {
     }
 }
 
+impl RedisUrl {
+    /// Whether it holds a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+}
+
 enum Form {
     Server,
     Unix,

@@ -4,3 +4,20 @@
 //! bytes are durable. A solved token is written here and nowhere else.
 
 pub mod csv;
+pub mod json;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// A time as it stands in files and messages: RFC 3339, UTC, milliseconds.
+#[must_use]
+pub fn rfc3339(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+/// A time span as it stands there: seconds with three decimals.
+#[must_use]
+pub fn seconds(span: Duration) -> String {
+    format!("{}.{:03}", span.as_secs(), span.subsec_millis())
+}
