@@ -26,8 +26,8 @@ use jiff::Timestamp;
 use crate::job::{Micros, Outcome, RemoteId, Request};
 
 pub use csv::{
-    CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, InputReport, JournalStatus, LastRun,
-    OpenError, Opened, Pending, RowProblem, check, default_journal,
+    CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, GoodRow, GoodRows, InputReport,
+    JournalStatus, LastRun, OpenError, Opened, Pending, RowProblem, check, default_journal,
 };
 pub use fleet::{Answer, LeaseClock, News, PollSlots, Wake};
 pub use recorder::{Completion, Recorder, RecorderGone, RecordingEnd};

@@ -15,6 +15,9 @@ mod explain;
 mod failure;
 mod preflight;
 mod print;
+mod push;
+mod queue;
+mod queue_status;
 mod refusal;
 mod run;
 mod simulate;
@@ -55,7 +58,10 @@ pub fn main() -> std::process::ExitCode {
     let ended = match command_line.verb {
         Verb::Run(args) => run::run(args),
         Verb::Work(args) => work::work(&args),
-        Verb::Push(_) | Verb::Requeue(_) | Verb::Pause(_) | Verb::Resume(_) => Err(not_wired()),
+        Verb::Push(args) => push::push(&args),
+        Verb::Requeue(args) => queue::requeue(&args),
+        Verb::Pause(args) => queue::pause(&args),
+        Verb::Resume(args) => queue::resume(&args),
         Verb::Check(args) => check::check(&args),
         Verb::Status(args) => status::status(&args),
         Verb::Account(args) => account::account(&args),
@@ -67,11 +73,6 @@ pub fn main() -> std::process::ExitCode {
             failure.code
         })
         .into()
-}
-
-/// What is parsed and not done yet.
-fn not_wired() -> Failure {
-    Failure::new(ExitCode::Usage, "not wired yet")
 }
 
 /// The words of a setting, in the terms of the log.

@@ -150,12 +150,22 @@ fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSett
                 name: "stdin".to_owned(),
                 source: Box::new(std::io::stdin()),
             },
-            Source::Redis(_) => return Err(super::not_wired()),
+            Source::Redis(_) => {
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    "a file cannot go to a list of Redis in this version; use pollwheel push",
+                ));
+            }
         },
         sink: match to {
             Sink::File(path) => CsvSink::File(path.clone()),
             Sink::Stdout => CsvSink::Stream(Box::new(std::io::stdout())),
-            Sink::Redis(_) => return Err(super::not_wired()),
+            Sink::Redis(_) => {
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    "a file cannot go to a list of Redis in this version; use pollwheel push",
+                ));
+            }
         },
         journal: settings.journal.clone(),
         delimiter: settings.delimiter,

@@ -5,14 +5,16 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{CsvFile, ExitCode, Failure, StatusArgs, print};
+use super::{CsvFile, ExitCode, Failure, StatusArgs, print, queue_status};
 use crate::backlog::{self, JournalStatus};
 use crate::telemetry::{Totals, safe, span};
 
 /// Prints what the journal says.
 pub(super) fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
-    let Some(CsvFile(file)) = &args.file else {
-        return Err(super::not_wired());
+    let file = match (&args.file, &args.from) {
+        (Some(CsvFile(file)), _) => file,
+        (None, Some(list)) => return queue_status::status(args, list),
+        (None, None) => unreachable!("the command line has one of them"),
     };
     let path = args.journal.as_ref().unwrap_or(file);
     let view = StatusView::from(&JournalStatus::read(path)?);

@@ -10,7 +10,7 @@ use super::conclude::{Standing, conclude};
 use super::drive::{Driven, Pace, drive, listen};
 use super::{ExitCode, Failure, RedisList, Sink, WorkArgs, again, print};
 use crate::backlog::redis::message::Intake;
-use crate::backlog::redis::reply::{NamesInUse, ReplyPolicy};
+use crate::backlog::redis::reply_to::{NamesInUse, ReplyPolicy};
 use crate::backlog::redis::{Delivery, OpenQueueError, RedisBacklog, RedisSettings};
 use crate::backlog::{LeaseClock, Recorder};
 use crate::config::{Config, Environment, Flags};

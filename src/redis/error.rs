@@ -248,9 +248,7 @@ mod tests {
             assert!(found.error.is_away() && found.is_spent, "{kind}");
         }
         let found = judge(
-            &::redis::parse_redis_value(b"HTTP/1.1 400\r\n")
-                .unwrap_err()
-                .into(),
+            &::redis::parse_redis_value(b"HTTP/1.1 400\r\n").unwrap_err(),
             &[],
         );
         assert!(found.error.is_away() && found.is_spent);

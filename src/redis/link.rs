@@ -195,7 +195,8 @@ impl Link {
         result.map_err(|e| self.failed(&e))
     }
 
-    /// Runs a script by its hash, after loading it where the server does not know it.
+    /// Runs a script by its hash, after loading it where the server does not know it. On a Cluster scripts are for
+    /// keys in the queue's slot.
     ///
     /// # Errors
     ///

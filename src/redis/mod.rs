@@ -29,3 +29,23 @@ pub use keys::{KeyError, Keys, slot};
 pub use link::Link;
 pub use settings::{Access, Settings, SettingsError};
 pub use url::{Address, Place, RedisUrl, UrlError};
+
+#[cfg(test)]
+mod access_tests;
+#[cfg(test)]
+mod bell_tests;
+#[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
+mod sentinel_tests;
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+#[path = "../../tests/support"]
+mod support {
+    pub(super) mod access;
+    pub(super) mod cluster;
+    pub(super) mod redis;
+    pub(super) mod sentinel;
+}

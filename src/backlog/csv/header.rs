@@ -11,6 +11,7 @@ use crate::job::{
 };
 
 use super::reader::Row;
+use super::rows::Fits;
 
 /// A header, checked.
 #[derive(Clone, Debug)]
@@ -145,6 +146,8 @@ pub(super) struct Judge {
     /// Faults of the header that rows of some kind have brought to light, each told once.
     pub(super) header_faults: Vec<Fault>,
     stand_in: RequestId,
+    /// What else a row must be good for.
+    pub(super) fits: Option<Fits>,
 }
 
 impl Judge {
@@ -166,6 +169,7 @@ impl Judge {
             plans,
             header_faults: Vec::new(),
             stand_in,
+            fits: None,
         };
         match (&judge.default_kind, judge.header.job) {
             (None, None) => judge.header_faults.push(Fault::new(None, Problem::NoKind)),
@@ -187,7 +191,12 @@ impl Judge {
     pub(super) fn judge(&mut self, row: &Row) -> Judged {
         let id_cell = self.header.id.and_then(|n| row.get(n)).and_then(text);
         let own_id = id_cell.and_then(RequestId::try_new);
-        let request = self.request(row, own_id.clone());
+        let mut request = self.request(row, own_id.clone());
+        if let (Ok(good), Some(fits)) = (&request, self.fits)
+            && let Err(why) = fits(&self.header.good_row(row, good))
+        {
+            request = Err(Fault::malformed(None, why));
+        }
         Judged { own_id, request }
     }
 

@@ -44,6 +44,7 @@ mod recover;
 mod refuse;
 mod report;
 mod rewrite;
+mod rows;
 mod schema;
 mod seen;
 mod sink;
@@ -71,6 +72,7 @@ pub use error::OpenError;
 pub use input::CsvInput;
 pub use open::Opened;
 pub use report::{InputReport, RowProblem};
+pub use rows::{GoodRow, GoodRows};
 pub use sink::{CsvSink, default_journal};
 pub use status::{JournalStatus, LastRun, Pending};
 

@@ -12,7 +12,7 @@ use ::redis::Cmd;
 use jiff::Timestamp;
 
 use super::message::{Message, MessageText, Rejected};
-use super::reply::ReplyPolicy;
+use super::reply_to::ReplyPolicy;
 use super::worker::RedisBacklog;
 use super::{Epoch, Finish, Finished, Hold, Raw, Target};
 use crate::backlog::BacklogError;

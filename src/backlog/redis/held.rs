@@ -5,7 +5,7 @@ use ::redis::RedisResult;
 use crate::backlog::History;
 use crate::job::Micros;
 
-use super::decode::Reply;
+use super::reply::Reply;
 
 /// The number of a hold. One counter for the queue, which never restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

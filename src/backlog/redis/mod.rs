@@ -21,22 +21,21 @@
 //!
 //! Times are the server's. Members of a failover group must have clocks that agree within a lease.
 
-pub mod fresh;
-pub mod message;
-pub mod reply;
-
 mod claims;
 mod create;
-mod decode;
 mod deliver;
 mod finish;
+pub mod fresh;
 mod held;
 mod intake;
 mod keep;
+pub mod message;
 mod operate;
 mod pace;
 mod queue;
 mod records;
+mod reply;
+pub mod reply_to;
 mod script;
 #[cfg(test)]
 mod tests;
@@ -48,8 +47,8 @@ pub use worker::{OpenQueueError, RedisBacklog, RedisSettings};
 pub(crate) use create::{Back, BackBy, Begin, Begun, Created, Spending};
 pub(crate) use finish::{Finish, Finished, Target};
 pub(crate) use held::{Answer, Epoch, Held, Hold, JobState, Raw};
-pub(crate) use intake::{Admission, Admit, Adopted, Claimed};
-pub(crate) use keep::{Assert, Asserted, Beat, Known, Release, Settled};
-pub(crate) use operate::{Dead, InFlight, Pushed, QueueStatus, Requeued};
-pub(crate) use pace::{Pace, PollSlots};
+pub(crate) use intake::{Admission, Admit};
+pub(crate) use keep::{Assert, Known, Release};
+pub(crate) use operate::{Dead, InFlight, QueueStatus, Requeued};
+pub(crate) use pace::Pace;
 pub(crate) use queue::{Queue, QueueSettings};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ::redis::aio::ConnectionLike;
 use ::redis::{RedisResult, Script, ScriptInvocation, ToRedisArgs};
 
-use super::decode::Reply;
+use super::reply::Reply;
 
 /// Most items in one call of a script.
 pub(crate) const BATCH: usize = 128;

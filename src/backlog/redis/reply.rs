@@ -1,195 +1,141 @@
-//! Where producers may have their outcomes put: reply lists and keys of results.
-//!
-//! What must stay true: no message can make us write to a key that is ours, the queue's, or somebody
-//! else's. A reply list begins with the operator's prefix; that prefix covers no key that anybody else
-//! writes to or reads from, and neither does the one of result keys, which an id is put to.
+//! Scripts' replies: flat arrays, read strictly from the front. What is not of the expected shape is an
+//! error that names the place and never the value, which may hold a token.
 
-/// Longest name of a reply list, in bytes.
-const LONGEST_NAME: usize = 512;
+use ::redis::{ErrorKind, RedisError, RedisResult, Value};
 
-/// Which reply lists are allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplyPolicy {
-    prefix: String,
-    taken: Vec<String>,
-    key_prefix: String,
+/// A reply, as far as it was not read yet.
+pub(super) struct Reply {
+    values: std::vec::IntoIter<Value>,
+    read: usize,
 }
 
-/// Names that get into each other's way.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{setting}: {why}")]
-pub struct PrefixConflict {
-    /// The setting at fault: `reply_prefix` or `result_key_prefix`.
-    pub setting: &'static str,
-    /// Why it cannot be used.
-    pub why: String,
-}
-
-/// The names in use around a queue.
-#[derive(Clone, Copy, Debug)]
-pub struct NamesInUse<'a> {
-    /// The list that requests come from.
-    pub list: &'a str,
-    /// The list that outcomes go to, where the sink is one.
-    pub results: Option<&'a str>,
-    /// What our own keys begin with.
-    pub key_prefix: &'a str,
-}
-
-impl ReplyPolicy {
-    /// The policy for a queue: reply lists begin with `reply_prefix`, and keys of single outcomes, where
-    /// there are any, with `result_key_prefix`.
-    ///
-    /// # Errors
-    ///
-    /// Where a prefix is empty, or covers or lies within what it must keep clear of.
-    pub fn try_new(
-        reply_prefix: &str,
-        result_key_prefix: Option<&str>,
-        names: NamesInUse<'_>,
-    ) -> Result<Self, PrefixConflict> {
-        check("reply_prefix", reply_prefix, names)?;
-        if let Some(prefix) = result_key_prefix {
-            check("result_key_prefix", prefix, names)?;
-            if prefix.starts_with(reply_prefix) || reply_prefix.starts_with(prefix) {
-                return Err(PrefixConflict {
-                    setting: "result_key_prefix",
-                    why: "a key could be a result's and a reply list at once; keep it and reply_prefix apart"
-                        .to_owned(),
-                });
-            }
-        }
-        let taken = std::iter::once(names.list).chain(names.results);
+impl Reply {
+    /// Takes an array.
+    pub(super) fn new(value: Value) -> RedisResult<Self> {
+        let Value::Array(values) = value else {
+            return Err(unexpected("an array", 0));
+        };
         Ok(Self {
-            prefix: reply_prefix.to_owned(),
-            taken: taken.map(str::to_owned).collect(),
-            key_prefix: names.key_prefix.to_owned(),
+            values: values.into_iter(),
+            read: 0,
         })
     }
 
-    /// Whether outcomes may go to the list `reply_to`.
-    ///
-    /// # Errors
-    ///
-    /// Why not, for `reply_error`.
-    pub fn check(&self, reply_to: &str) -> Result<(), String> {
-        if !reply_to.starts_with(&self.prefix) {
-            return Err(format!("reply_to must begin with {}", self.prefix));
+    fn next(&mut self, wanted: &str) -> RedisResult<Value> {
+        self.read += 1;
+        self.values
+            .next()
+            .ok_or_else(|| unexpected(wanted, self.read))
+    }
+
+    /// Whether everything was read.
+    pub(super) fn is_done(&self) -> bool {
+        self.values.len() == 0
+    }
+
+    /// Nothing may be left.
+    pub(super) fn end(self) -> RedisResult<()> {
+        if self.is_done() {
+            Ok(())
+        } else {
+            Err(unexpected("the end", self.read + 1))
         }
-        if self.taken.iter().any(|name| name == reply_to) || reply_to.starts_with(&self.key_prefix)
-        {
-            return Err("reply_to is a key of the queue's own".to_owned());
+    }
+
+    /// An integer, in the range of `T`.
+    pub(super) fn int<T: TryFrom<i64>>(&mut self) -> RedisResult<T> {
+        self.int_or_none()?
+            .ok_or_else(|| unexpected("an integer", self.read))
+    }
+
+    /// An integer or nothing.
+    pub(super) fn int_or_none<T: TryFrom<i64>>(&mut self) -> RedisResult<Option<T>> {
+        match self.next("an integer")? {
+            Value::Nil => Ok(None),
+            Value::Int(n) => T::try_from(n)
+                .map(Some)
+                .map_err(|_| unexpected("an integer in its range", self.read)),
+            _ => Err(unexpected("an integer", self.read)),
         }
-        if reply_to.len() > LONGEST_NAME {
-            return Err(format!("reply_to is longer than {LONGEST_NAME} bytes"));
+    }
+
+    /// 0 or 1.
+    pub(super) fn flag(&mut self) -> RedisResult<bool> {
+        match self.int::<i64>()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(unexpected("0 or 1", self.read)),
         }
-        if reply_to.chars().any(char::is_control) {
-            return Err("reply_to contains a control character".to_owned());
+    }
+
+    /// Bytes.
+    pub(super) fn bytes(&mut self) -> RedisResult<Vec<u8>> {
+        self.bytes_or_none()?
+            .ok_or_else(|| unexpected("a string", self.read))
+    }
+
+    fn bytes_or_none(&mut self) -> RedisResult<Option<Vec<u8>>> {
+        match self.next("a string")? {
+            Value::Nil => Ok(None),
+            Value::BulkString(bytes) => Ok(Some(bytes)),
+            _ => Err(unexpected("a string", self.read)),
         }
-        Ok(())
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self) -> RedisResult<String> {
+        self.text_or_none()?
+            .ok_or_else(|| unexpected("a string", self.read))
+    }
+
+    /// A text or nothing.
+    pub(super) fn text_or_none(&mut self) -> RedisResult<Option<String>> {
+        self.bytes_or_none()?
+            .map(|bytes| String::from_utf8(bytes).map_err(|_| unexpected("UTF-8", self.read)))
+            .transpose()
+    }
+
+    /// A word that none of the known ones is.
+    pub(super) fn unknown_word(&self) -> RedisError {
+        unexpected("a known word", self.read)
     }
 }
 
-/// Whether keys that begin with `prefix` are nobody else's.
-fn check(setting: &'static str, prefix: &str, names: NamesInUse<'_>) -> Result<(), PrefixConflict> {
-    let conflict = |why: String| Err(PrefixConflict { setting, why });
-    if prefix.is_empty() {
-        return conflict("is empty, and would cover every key".to_owned());
-    }
-    if prefix.chars().any(char::is_control) {
-        return conflict("contains a control character".to_owned());
-    }
-    for name in std::iter::once(names.list).chain(names.results) {
-        if name.starts_with(prefix) {
-            return conflict(format!("covers the list {}", name.escape_debug()));
-        }
-    }
-    let ours = names.key_prefix;
-    if prefix.starts_with(ours) || ours.starts_with(prefix) {
-        return conflict(format!(
-            "gets in the way of our own keys, {}…",
-            ours.escape_debug()
-        ));
-    }
-    Ok(())
+fn unexpected(wanted: &str, place: usize) -> RedisError {
+    RedisError::from((
+        ErrorKind::UnexpectedReturnType,
+        "a script's reply is not what it should be",
+        format!("{wanted} at place {place}"),
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NAMES: NamesInUse<'_> = NamesInUse {
-        list: "solve:requests",
-        results: Some("solve:results"),
-        key_prefix: "pollwheel:",
-    };
-
-    #[test]
-    fn a_reply_list_begins_with_the_prefix() {
-        let policy = ReplyPolicy::try_new("reply:", Some("result:"), NAMES).unwrap();
-        for good in ["reply:17", "reply:", "reply:{a}:é"] {
-            assert_eq!(policy.check(good), Ok(()), "{good}");
-        }
-        let long = format!("reply:{}", "x".repeat(600));
-        for bad in [
-            "",
-            "repl",
-            "Reply:1",
-            " reply:1",
-            "solve:requests",
-            "solve:results",
-            "pollwheel:{x}:x:job",
-            "result:1",
-            "reply:a\0",
-            "reply:\n",
-            long.as_str(),
-        ] {
-            assert!(policy.check(bad).is_err(), "{bad}");
-        }
-        assert_eq!(
-            policy.check("other:1").unwrap_err(),
-            "reply_to must begin with reply:"
-        );
+    fn reply(values: Vec<Value>) -> Reply {
+        Reply::new(Value::Array(values)).unwrap()
     }
 
     #[test]
-    fn prefixes_that_cover_too_much() {
-        let conflict = |reply, result| {
-            let made = ReplyPolicy::try_new(reply, result, NAMES);
-            made.map(|_| String::new())
-                .unwrap_or_else(|e| e.to_string())
-        };
-        assert_eq!(
-            conflict("solve:", None),
-            "reply_prefix: covers the list solve:requests"
-        );
-        assert_eq!(
-            conflict("solve:results", None),
-            "reply_prefix: covers the list solve:results"
-        );
-        for own in ["p", "pollwheel:", "pollwheel:x:"] {
-            assert!(conflict(own, None).contains("our own keys"), "{own}");
-            assert!(
-                conflict("reply:", Some(own)).contains("our own keys"),
-                "{own}"
-            );
-        }
-        assert!(conflict("", None).contains("is empty"));
-        assert!(conflict("reply:", Some("")).contains("is empty"));
-        assert!(conflict("reply:", Some("reply:x:")).contains("apart"));
-        assert!(conflict("reply:", Some("rep")).contains("apart"));
-        assert!(conflict("reply:", Some("solve:r")).contains("covers the list"));
-        assert_eq!(conflict("reply:", Some("result:")), "");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn nothing_but_what_the_prefix_covers(name in "(reply:|solve:|pollwheel:|r)?[a-z:{}\\x00]{0,12}") {
-            let policy = ReplyPolicy::try_new("reply:", None, NAMES).unwrap();
-            if policy.check(&name).is_ok() {
-                proptest::prop_assert!(name.starts_with("reply:"));
-                proptest::prop_assert!(!name.contains('\0'));
-            }
+    fn another_shape_is_an_error_that_does_not_show_the_value() {
+        let secret = || Value::BulkString(b"secret".to_vec());
+        let errors = [
+            Reply::new(secret()).err(),
+            reply(vec![secret()]).int::<i64>().err(),
+            reply(vec![secret()]).flag().err(),
+            reply(vec![Value::Int(2)]).flag().err(),
+            reply(vec![Value::Int(-1)]).int::<u32>().err(),
+            reply(vec![Value::Nil]).int::<u32>().err(),
+            reply(vec![Value::Nil]).text().err(),
+            reply(vec![Value::BulkString(vec![0xff])]).text().err(),
+            reply(vec![]).bytes().err(),
+            reply(vec![secret()]).end().err(),
+        ];
+        for error in errors {
+            let error = error.unwrap();
+            assert_eq!(error.kind(), ErrorKind::UnexpectedReturnType);
+            assert!(!format!("{error} {error:?}").contains("secret"));
         }
     }
 }

@@ -20,6 +20,7 @@
 mod members;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -34,6 +35,8 @@ use crate::job::{
 };
 use crate::sink::json::About;
 use members::{Members, is_null, string};
+
+pub use write::write;
 
 /// Longest message, in bytes.
 pub const LONGEST_MESSAGE: usize = 64 * 1024;
@@ -69,7 +72,7 @@ pub struct Message {
     /// Until when it is worth sending.
     pub deadline: Option<Deadline>,
     /// The list that the producer wants the outcome in; whether it may is for
-    /// [`ReplyPolicy`](super::reply::ReplyPolicy) to say.
+    /// [`ReplyPolicy`](super::reply_to::ReplyPolicy) to say.
     pub reply_to: Option<String>,
     /// What goes back unchanged.
     pub meta: Option<Box<RawValue>>,
