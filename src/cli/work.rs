@@ -86,8 +86,9 @@ pub(super) fn serve(
         &distributions,
         &Standing {
             pending: None,
-            place: Some(format!("redis:{from}")),
+            place: Some(from.to_string()),
             all_runs: None,
+            is_worker: until == Until::Told,
         },
     )?;
     Ok(code(until, &report))

@@ -122,6 +122,7 @@ impl Held {
     }
 
     /// The hold on it.
+    #[cfg(test)]
     pub(crate) fn hold(&self) -> Hold<'_> {
         Hold {
             id: &self.id,
