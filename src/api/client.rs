@@ -3,14 +3,15 @@
 use crate::job::{ForeignText, Kind, RemoteId, Request};
 
 use super::{
-    Answer, Balance, CreateReply, Fault, Identity, LookUpError, PollReply, Protocol, Service,
-    Transport, v1, v2,
+    Answer, Balance, CreateReply, Fault, Identity, LookUpError, PollReply, Protocol, Reader,
+    RefusalRules, Service, Transport, v1, v2,
 };
 
 /// Speaks for one account to one API over one transport. It never repeats a request by itself.
 pub struct Client<T> {
     transport: T,
     identity: Identity,
+    rules: RefusalRules,
 }
 
 impl<T: Transport> Client<T> {
@@ -20,7 +21,15 @@ impl<T: Transport> Client<T> {
         Self {
             transport,
             identity,
+            rules: RefusalRules::default(),
         }
+    }
+
+    /// The same with rules of the user's for what refusals mean, which go before those built in.
+    #[must_use]
+    pub fn with_rules(mut self, rules: RefusalRules) -> Self {
+        self.rules = rules;
+        self
     }
 
     /// Where the jobs that it creates live.
@@ -63,8 +72,8 @@ impl<T: Transport> Client<T> {
         };
         let reply = match self.transport.post(path, body).await {
             Ok(answer) => match self.identity.protocol {
-                Protocol::V1 => v1::decode_create(&answer, account),
-                Protocol::V2 => v2::decode_create(&answer, account),
+                Protocol::V1 => v1::decode_create(&answer, &self.reader()),
+                Protocol::V2 => v2::decode_create(&answer, &self.reader()),
             },
             Err(Fault::NotSent(why)) => CreateReply::NotSent(self.clean(&why)),
             Err(Fault::AfterSend(why)) => CreateReply::Unknown(self.clean(&why)),
@@ -99,8 +108,8 @@ impl<T: Transport> Client<T> {
         let members = terms.map_or(&[][..], |terms| &terms.token);
         match self.transport.post(path, body).await {
             Ok(answer) => match self.identity.protocol {
-                Protocol::V1 => v1::decode_poll(&answer, members, account),
-                Protocol::V2 => v2::decode_poll(&answer, members, account),
+                Protocol::V1 => v1::decode_poll(&answer, members, &self.reader()),
+                Protocol::V2 => v2::decode_poll(&answer, members, &self.reader()),
             },
             Err(Fault::NotSent(why) | Fault::AfterSend(why)) => {
                 PollReply::Transient(self.clean(&why))
@@ -122,11 +131,11 @@ impl<T: Transport> Client<T> {
         match self.identity.protocol {
             Protocol::V1 => {
                 let answer = self.look_up(v1::BALANCE_PATH, v1::encode_balance(account));
-                v1::decode_balance(&answer.await?, account)
+                v1::decode_balance(&answer.await?, &self.reader())
             }
             Protocol::V2 => {
                 let answer = self.look_up(v2::BALANCE_PATH, v2::encode_balance(account));
-                v2::decode_balance(&answer.await?, account)
+                v2::decode_balance(&answer.await?, &self.reader())
             }
         }
     }
@@ -145,7 +154,7 @@ impl<T: Transport> Client<T> {
         match self.identity.protocol {
             Protocol::V1 => {
                 let answer = self.look_up(v1::SERVICES_PATH, v1::encode_services(account));
-                v1::decode_services(&answer.await?, account).map(Some)
+                v1::decode_services(&answer.await?, &self.reader()).map(Some)
             }
             Protocol::V2 => Ok(None),
         }
@@ -156,6 +165,13 @@ impl<T: Transport> Client<T> {
             let (Fault::NotSent(why) | Fault::AfterSend(why)) = fault;
             LookUpError::NoAnswer(self.clean(&why))
         })
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader {
+            account: &self.identity.account,
+            rules: &self.rules,
+        }
     }
 
     fn clean(&self, text: &str) -> ForeignText {

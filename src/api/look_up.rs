@@ -23,7 +23,7 @@ pub struct Service {
     pub id: ForeignText,
     /// Its name.
     pub name: ForeignText,
-    /// What a solved job costs.
+    /// What a solved job costs, raised to a whole micro-dollar.
     pub price: Option<Micros>,
     /// The share of jobs that are solved, such as `98%`.
     pub avg_success: ForeignText,
@@ -48,6 +48,11 @@ pub enum LookUpError {
     /// The answer was none to this question.
     #[error("no usable answer: {0}")]
     Unusable(ForeignText),
+}
+
+/// The price in a string or a number, from its digits.
+pub(super) fn price(value: &Loose<'_>) -> Option<Micros> {
+    Micros::raised(value.as_written()?).ok()
 }
 
 /// The amount in a string or a number, from its digits.

@@ -23,5 +23,8 @@ pub use account::{AccountToken, Identity};
 pub use client::Client;
 pub use http::{HttpSettings, HttpTransport, TransportSetupError};
 pub use look_up::{Balance, LookUpError, Service};
+pub use refusal::{Meaning, RefusalRule, RefusalRules, RuleError};
 pub use reply::{CreateReply, PollReply, Refusal, RefusalCause, RetryAfter};
 pub use transport::{Answer, Fault, Protocol, Transport};
+
+use refusal::Reader;

@@ -32,6 +32,8 @@ pub enum PollReply {
     UnknownStatus(ForeignText),
     /// The service gave up on the job. The reason, where it gave one.
     Failed(ForeignText),
+    /// Success, and no token in it.
+    NoToken,
     /// The service does not answer for this job or this account.
     Refused(Refusal),
     /// 429: everybody is to slow down.
@@ -62,6 +64,8 @@ pub enum RefusalCause {
     UnknownJob,
     /// The service cannot take it now and says so: maintenance, no free worker. It passes.
     Passing,
+    /// Something in this request is wrong, and a repetition would be refused as well.
+    BadRequest,
     /// A code or free text that nothing explains: no verdict on the row by itself.
     Unrecognised,
 }

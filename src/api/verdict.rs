@@ -11,8 +11,7 @@ use crate::job::{ForeignText, RemoteId};
 
 use super::envelope::{Envelope, describe, is_decisive};
 use super::loose::Loose;
-use super::refusal::codes::{self, Code};
-use super::{AccountToken, Answer, CreateReply, LookUpError, PollReply, refusal};
+use super::{Answer, CreateReply, LookUpError, PollReply, Reader, refusal};
 
 /// Longest token, in bytes. Real ones have one to four thousand.
 const LONGEST_TOKEN: usize = 64 * 1024;
@@ -21,7 +20,7 @@ const LONGEST_TOKEN: usize = 64 * 1024;
 /// it is created, whatever the HTTP status says: it is paid for.
 pub(super) fn of_create(
     answer: &Answer,
-    account: &AccountToken,
+    reader: &Reader<'_>,
     id: impl FnOnce(&Envelope<'_>) -> Option<RemoteId>,
 ) -> CreateReply {
     let body = Envelope::read(answer);
@@ -33,10 +32,10 @@ pub(super) fn of_create(
     }
     match body {
         Ok(body) if is_decisive(answer.status) && refuses(&body) => {
-            CreateReply::Refused(refusal::of_create(&body, answer.status, account))
+            CreateReply::Refused(refusal::of_create(&body, answer.status, reader))
         }
-        Ok(_) => CreateReply::Unknown(describe(answer, account, "no job id")),
-        Err(fault) => CreateReply::Unknown(describe(answer, account, &fault.to_string())),
+        Ok(_) => CreateReply::Unknown(describe(answer, reader.account, "no job id")),
+        Err(fault) => CreateReply::Unknown(describe(answer, reader.account, &fault.to_string())),
     }
 }
 
@@ -44,17 +43,17 @@ pub(super) fn of_create(
 /// what it did not find.
 pub(super) fn of_look_up<T>(
     answer: &Answer,
-    account: &AccountToken,
+    reader: &Reader<'_>,
     missing: &str,
     told: impl FnOnce(&Envelope<'_>) -> Option<T>,
 ) -> Result<T, LookUpError> {
     if asks_for_a_pause(answer) {
         return Err(LookUpError::Throttled(answer.retry_after));
     }
-    let unusable = |why: &str| LookUpError::Unusable(describe(answer, account, why));
+    let unusable = |why: &str| LookUpError::Unusable(describe(answer, reader.account, why));
     let body = Envelope::read(answer).map_err(|fault| unusable(&fault.to_string()))?;
     if refuses(&body) && is_decisive(answer.status) {
-        let refusal = refusal::of_create(&body, answer.status, account);
+        let refusal = refusal::of_create(&body, answer.status, reader);
         return Err(LookUpError::Refused(refusal));
     }
     let is_success = matches!(answer.status, 200..=299) && !refuses(&body);
@@ -76,7 +75,7 @@ fn refuses(body: &Envelope<'_>) -> bool {
 
 /// What became of a job. `members` are those of an object `result` or `solution` that may hold the
 /// token; a bare string is always understood.
-pub(super) fn of_poll(answer: &Answer, members: &[String], account: &AccountToken) -> PollReply {
+pub(super) fn of_poll(answer: &Answer, members: &[String], reader: &Reader<'_>) -> PollReply {
     let body = Envelope::read(answer);
     let solved = body.as_ref().ok().and_then(|body| solved(body, members));
     if let Some(token) = solved {
@@ -87,27 +86,24 @@ pub(super) fn of_poll(answer: &Answer, members: &[String], account: &AccountToke
         return PollReply::Throttled(answer.retry_after);
     }
     match body {
-        Ok(body) if is_decisive(answer.status) => undecided(&body, answer, account),
-        Ok(_) => PollReply::Transient(describe(answer, account, "not decisive")),
-        Err(fault) => PollReply::Transient(describe(answer, account, &fault.to_string())),
+        Ok(body) if is_decisive(answer.status) => undecided(&body, answer, reader),
+        Ok(_) => PollReply::Transient(describe(answer, reader.account, "not decisive")),
+        Err(fault) => PollReply::Transient(describe(answer, reader.account, &fault.to_string())),
     }
 }
 
 /// The verdict of an answer that holds no token.
-fn undecided(body: &Envelope<'_>, answer: &Answer, account: &AccountToken) -> PollReply {
-    let refused = || PollReply::Refused(refusal::of_poll(body, answer.status, account));
+fn undecided(body: &Envelope<'_>, answer: &Answer, reader: &Reader<'_>) -> PollReply {
+    let account = reader.account;
+    let refused = || refusal::of_poll(body, answer.status, reader);
     // A code says more than the status beside it: an account that is refused has no failed jobs.
-    if body.says_no() {
-        match body.error_code().and_then(codes::meaning) {
-            Some(Code::SolveFailed) => return PollReply::Failed(body.message(account)),
-            Some(Code::Refusal(_)) => return refused(),
-            None => {}
-        }
+    if body.says_no() && refusal::is_explained(body, reader) {
+        return refused();
     }
     match Status::of(body) {
         Status::Fail => PollReply::Failed(body.message(account)),
         _ if body.says_no() => refused(),
-        Status::Success => PollReply::Failed(ForeignText::clean("success without a token", &[])),
+        Status::Success => PollReply::NoToken,
         Status::Pending => PollReply::Pending,
         Status::Other(_) | Status::Missing if body.error_text().is_some() => refused(),
         Status::Missing if body.success_is_false() => refused(),

@@ -30,9 +30,11 @@ pub(super) fn account(args: &AccountArgs) -> Result<ExitCode, Failure> {
         .map_err(|e| Failure::new(ExitCode::Io, e))?;
     let (view, missing) = runtime.block_on(async {
         if config.settings.simulate {
-            ask(&Client::new(transport::simulated(&config), identity)).await
+            let client = Client::new(transport::simulated(&config), identity);
+            ask(&client.with_rules(config.refusals.clone())).await
         } else {
-            ask(&Client::new(transport::http(&config)?, identity)).await
+            let client = Client::new(transport::http(&config)?, identity);
+            ask(&client.with_rules(config.refusals.clone())).await
         }
     })?;
     print::out(&if args.json {
@@ -73,6 +75,7 @@ fn failure(error: LookUpError) -> Failure {
             RefusalCause::NoBalance
             | RefusalCause::Blocked
             | RefusalCause::UnknownJob
+            | RefusalCause::BadRequest
             | RefusalCause::Unrecognised => (
                 ExitCode::NotAuthorized,
                 "those are the service's own words; ask whoever runs it".to_owned(),
@@ -179,7 +182,7 @@ impl AccountView {
     }
 }
 
-fn in_dollars(amount: Micros) -> String {
+pub(super) fn in_dollars(amount: Micros) -> String {
     let sign = if amount < Micros::ZERO { "-" } else { "" };
     format!("{sign}${}", Micros(amount.0.saturating_abs()))
 }

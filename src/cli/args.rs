@@ -216,6 +216,9 @@ pub struct SimulateArgs {
     /// Balance of the account, in US dollars [default: unlimited]
     #[arg(long, value_name = "DOLLARS")]
     pub balance: Option<crate::job::Micros>,
+    /// What every job costs, in US dollars [default: what the documents say]
+    #[arg(long, value_name = "DOLLARS")]
+    pub price: Option<crate::job::Micros>,
     /// Accept only this make-believe account token [default: any]
     #[arg(long, value_name = "TEXT")]
     pub token: Option<String>,

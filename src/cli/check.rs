@@ -115,7 +115,11 @@ impl CheckView<'_> {
             );
             let pace =
                 format!("polled every {interval} for {timeout}, at most {attempts} attempts");
-            let _ = writeln!(text, "  {name:width$}  {n:>8}   ${price} each, {pace}");
+            let price = match price {
+                Some(price) => format!("${price} each"),
+                None => "no price in its file".to_owned(),
+            };
+            let _ = writeln!(text, "  {name:width$}  {n:>8}   {price}, {pace}");
         }
         if self.problems > 0 {
             let n = self.problems;
@@ -139,6 +143,8 @@ struct Estimate {
     cost: Micros,
     /// Every row takes all its attempts, and all are billed.
     worst: Micros,
+    /// Rows that no price is known for.
+    unpriced: u64,
     time: Duration,
     /// Rows begun per second.
     per_second: f64,
@@ -146,11 +152,13 @@ struct Estimate {
 
 impl Estimate {
     fn new(rows: &[(Arc<Kind>, u64)], settings: &Settings) -> Self {
-        let cost = rows.iter().map(|(kind, n)| kind.price.times(*n)).sum();
+        let cost = rows.iter().map(|(kind, n)| kind.reserve().times(*n)).sum();
         let worst = rows
             .iter()
-            .map(|(kind, n)| kind.price.times(n.saturating_mul(kind.attempts.into())))
+            .map(|(kind, n)| kind.reserve().times(n.saturating_mul(kind.attempts.into())))
             .sum();
+        let unpriced = rows.iter().filter(|(kind, _)| kind.price.is_none());
+        let unpriced: u64 = unpriced.map(|(_, n)| n).sum();
         // A row holds its slot for a solve, so that the slots bound the rate as well.
         let by_slots = settings.max_in_flight as f64 / TYPICAL_SOLVE.as_secs_f64();
         let per_second = settings.submit_rate.per_second.min(by_slots);
@@ -164,6 +172,7 @@ impl Estimate {
         Self {
             cost,
             worst,
+            unpriced,
             time,
             per_second,
         }
@@ -172,11 +181,15 @@ impl Estimate {
 
 impl std::fmt::Display for Estimate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(
+        write!(
             f,
             "cost: ${}, at most ${} if every row takes all its attempts",
             self.cost, self.worst
         )?;
+        match self.unpriced {
+            0 => writeln!(f)?,
+            n => writeln!(f, "; and that of {n} rows that have no price")?,
+        }
         let per_second = (self.per_second * 1000.0).round() / 1000.0;
         write!(
             f,
@@ -219,6 +232,19 @@ mod tests {
         cost: $0.186, at most $0.372 if every row takes all its attempts
         time: about 45s at 8/s, if a solve takes 15s
         ");
+    }
+
+    #[test]
+    fn rows_without_a_price_are_told() {
+        let config = config(&[]);
+        let mut rows = some_rows();
+        Arc::make_mut(&mut rows[0].0).price = None;
+        let estimate = Estimate::new(&rows, &config.settings).to_string();
+        assert!(
+            estimate.starts_with("cost: $0.066, ")
+                && estimate.contains("; and that of 120 rows that have no price\n"),
+            "{estimate}"
+        );
     }
 
     #[test]

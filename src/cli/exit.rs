@@ -79,7 +79,10 @@ impl ExitCode {
             StopReason::BadToken(_) | StopReason::Blocked(_) | StopReason::Refusals(_) => {
                 Self::NotAuthorized
             }
-            StopReason::Unreachable(_) | StopReason::LongPause(_) => Self::Unavailable,
+            StopReason::Unreachable(_)
+            | StopReason::LongPause(_)
+            | StopReason::BacklogAway(_)
+            | StopReason::Backlog(BacklogError::Away { .. }) => Self::Unavailable,
             StopReason::Interrupted => Self::Interrupted,
             StopReason::Terminated => Self::Terminated,
             StopReason::CannotRecord(_)

@@ -25,7 +25,7 @@ pub(super) fn explain(stop: &StopReason) -> String {
             format!("the service says that the account is suspended or blocked: {}", safe(words))
         }
         StopReason::Refusals(words) => {
-            format!("the service refused five requests in a row, for no reason that is known: {}", safe(words))
+            format!("the service refuses one request after another: {}; that looks like the account, the kind or the protocol, not like the rows", safe(words))
         }
         StopReason::Unreachable(fault) => format!("the service cannot be reached: {}", safe(fault)),
         StopReason::LongPause(pause) => {
@@ -35,6 +35,9 @@ pub(super) fn explain(stop: &StopReason) -> String {
         StopReason::Terminated => "stopped by SIGTERM".to_owned(),
         StopReason::CannotRecord(why) => {
             format!("nothing can be recorded: {}; make room or mend it", safe(why))
+        }
+        StopReason::BacklogAway(why) => {
+            format!("Redis was out of reach for too long: {}; jobs that are recorded there are polled on by the next worker", safe(why))
         }
         StopReason::Backlog(error) => {
             // The chain belongs together here: this is the one place where it is printed.

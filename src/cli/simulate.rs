@@ -57,6 +57,7 @@ fn settings(args: &SimulateArgs) -> Result<SimulatorSettings, Failure> {
     let mut settings = SimulatorSettings {
         seed: args.seed.unwrap_or(1),
         balance: args.balance,
+        price: args.price,
         ..Default::default()
     };
     if let Some(text) = &args.solve_time {

@@ -1,4 +1,5 @@
-//! The configuration file: top-level keys named like the flags, and `[authorization] sites`.
+//! The configuration file: top-level keys named like the flags, `[authorization] sites`, and
+//! `[[refusals]]`, which have a module of their own.
 //!
 //! ```toml
 //! max_in_flight = 200
@@ -19,7 +20,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::settings::SETTINGS;
-use super::{ConfigError, Origin};
+use super::{ConfigError, Origin, refusals};
+use crate::api::RefusalRule;
 use crate::job::{SiteRule, TomlFault, closest, parse_toml};
 
 /// A file that was read.
@@ -28,6 +30,7 @@ pub(super) struct ConfigFile {
     pub(super) folder: PathBuf,
     pub(super) values: BTreeMap<String, FileValue>,
     pub(super) sites: Option<FileSites>,
+    pub(super) refusals: Option<FileRefusals>,
 }
 
 /// A value's text and place.
@@ -51,14 +54,21 @@ pub(super) struct FileSites {
     pub(super) origin: Origin,
 }
 
+/// The rules for refusals of a file, and their place.
+#[derive(Clone, Debug)]
+pub(super) struct FileRefusals {
+    pub(super) rules: Vec<RefusalRule>,
+    pub(super) origin: Origin,
+}
+
 /// Where things stand in a file.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     file: &'a str,
     text: &'a str,
 }
 
 impl Source<'_> {
-    fn fault(&self, span: Range<usize>, message: impl Into<String>) -> TomlFault {
+    pub(super) fn fault(&self, span: Range<usize>, message: impl Into<String>) -> TomlFault {
         TomlFault::at(self.file, self.text, span, message)
     }
 
@@ -88,11 +98,19 @@ impl ConfigFile {
             folder,
             values: BTreeMap::new(),
             sites: None,
+            refusals: None,
         };
         for (key, value) in table.get_ref() {
             let name = key.get_ref().as_ref();
             if name == "authorization" {
                 read.sites = authorization(&source, value)?;
+                continue;
+            }
+            if name == "refusals" {
+                read.refusals = Some(FileRefusals {
+                    rules: refusals::rules(&source, value)?,
+                    origin: source.origin(value.span()),
+                });
                 continue;
             }
             if !SETTINGS.iter().any(|s| s.key == name) {
@@ -151,6 +169,9 @@ fn unknown(name: &str) -> String {
             return format!(
                 "{shown}: sites stand in a table of their own: [authorization] sites = [\"shop.example.com\"]"
             );
+        }
+        "refusal" => {
+            return format!("unknown key `{shown}`; did you mean `[[refusals]]`?");
         }
         _ => {}
     }

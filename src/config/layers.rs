@@ -14,7 +14,7 @@ use super::settings::{AUTHORIZED_SITE, SETTINGS, resolve};
 use super::token::{self, FoundToken};
 use super::value::{Parsed, Text};
 use super::{ConfigError, DEFAULT_FILE, Environment, Origin, Provenance, Setting, Settings};
-use crate::api::{AccountToken, Identity};
+use crate::api::{AccountToken, Identity, RefusalRules};
 use crate::job::{Allowlist, Kinds, SiteRule, closest};
 use crate::redis::RedisUrl;
 
@@ -71,7 +71,9 @@ pub struct Config {
     pub sites: Allowlist,
     /// The kinds of job, with the settings that change all of them laid over.
     pub kinds: Kinds,
-    /// Where each value came from, in the table's order; the sites come last.
+    /// What the service's refusals mean, where the configuration file says so.
+    pub refusals: RefusalRules,
+    /// Where each value came from, in the table's order; the sites and the rules come last.
     pub provenance: Vec<Provenance>,
     /// What to tell the user before anything else.
     pub warnings: Vec<String>,
@@ -116,6 +118,17 @@ impl Config {
         }
         let (sites, from) = layers.sites()?;
         provenance.push(from);
+        let refusals = file.as_ref().and_then(|file| file.refusals.clone());
+        if let Some(refusals) = &refusals {
+            provenance.push(Provenance {
+                key: "refusals",
+                text: match refusals.rules.len() {
+                    1 => "1 rule".to_owned(),
+                    n => format!("{n} rules"),
+                },
+                origin: refusals.origin.clone(),
+            });
+        }
         let kinds = super::kinds::load(&settings)?;
         let mut warnings = misspelt(&environment);
         warnings.extend(shown_password(&settings, &provenance));
@@ -123,6 +136,7 @@ impl Config {
             settings,
             sites,
             kinds,
+            refusals: RefusalRules::new(refusals.map_or_else(Vec::new, |r| r.rules)),
             provenance,
             warnings,
             environment,

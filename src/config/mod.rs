@@ -22,6 +22,7 @@ mod kinds;
 mod layers;
 mod provenance;
 mod redis;
+mod refusals;
 mod secret;
 mod settings;
 mod token;

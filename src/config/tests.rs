@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::file::ConfigFile;
 use super::settings::AUTHORIZED_SITE;
 use super::*;
+use crate::api::{Meaning, RefusalRule, RefusalRules};
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
     Environment::from_pairs(
@@ -286,6 +287,50 @@ fn bad_files() {
             "DIR/config.toml:2:1: unknown key `authorization.all`; it has `sites` alone",
         ),
         (
+            "refusals = 1",
+            "DIR/config.toml:1:12: refusals: stand in tables of their own: [[refusals]], with `means` and one of `code` and `match`",
+        ),
+        (
+            "[refusals]\ncode = \"X\"",
+            "DIR/config.toml:1:1: refusals: stand in tables of their own: [[refusals]], with `means` and one of `code` and `match`",
+        ),
+        (
+            "[[refusal]]\ncode = \"X\"",
+            "DIR/config.toml:1:3: unknown key `refusal`; did you mean `[[refusals]]`?",
+        ),
+        (
+            "limit = 5\n\n[[refusals]]\ncode = \"ERROR_X\"\nmeans = \"pasing\"",
+            "DIR/config.toml:5:9: means: did you mean `passing`?",
+        ),
+        (
+            "[[refusals]]\ncode = \"ERROR_X\"\nmeans = \"hunter2\"",
+            "DIR/config.toml:3:9: means: must be one of bad_token, no_balance, blocked, unknown_job, passing, bad_request, unrecognised, solve_failed",
+        ),
+        (
+            "[[refusals]]\ncode = \"ERROR_X\"",
+            "DIR/config.toml:1:1: refusals: a rule needs `means`",
+        ),
+        (
+            "[[refusals]]\nmeans = \"passing\"",
+            "DIR/config.toml:1:1: refusals: a rule needs one of `code` and `match`",
+        ),
+        (
+            "[[refusals]]\nmeans = \"passing\"\ncode = \"X\"\nmatch = \"x\"",
+            "DIR/config.toml:4:9: match: stands beside `code`; make two rules of it",
+        ),
+        (
+            "[[refusals]]\nmeans = \"passing\"\nmatch = \"…\"",
+            "DIR/config.toml:3:9: match: has no letter and no digit",
+        ),
+        (
+            "[[refusals]]\nmeans = \"passing\"\ncode = 5",
+            "DIR/config.toml:3:8: code: must be a text",
+        ),
+        (
+            "[[refusals]]\nmeans = \"passing\"\nwords = \"x\"",
+            "DIR/config.toml:3:1: unknown key `refusals.words`; a rule has `code`, `match`, `means`",
+        ),
+        (
             "max_in_flight = 1\nmax_in_flight = 2",
             "DIR/config.toml:2:1: duplicate key",
         ),
@@ -483,6 +528,36 @@ fn the_token_comes_from_the_environment_or_a_file_and_is_never_shown() {
             .unwrap()
             .is_simulated()
     );
+}
+
+#[test]
+fn rules_for_refusals_come_from_the_file_in_its_order() {
+    let file = "[[refusals]]\ncode = \"ERROR_X\"\nmeans = \"blocked\"\n\n[[refusals]]\nmatch = \"hết lượt\"\nmeans = \"passing\"\n";
+    let config = load(&[], &[], file).unwrap();
+    let meaning = |word| Meaning::named(word).unwrap();
+    let expected = RefusalRules::new(vec![
+        RefusalRule::for_code("ERROR_X", meaning("blocked")).unwrap(),
+        RefusalRule::for_words("het luot", meaning("passing")).unwrap(),
+    ]);
+    assert_eq!(config.refusals, expected);
+    let shown = config.provenance.last().unwrap();
+    assert_eq!((shown.key, shown.text.as_str()), ("refusals", "2 rules"));
+    let none = load(&[], &[], "").unwrap();
+    assert_eq!(none.refusals, RefusalRules::default());
+}
+
+/// The rules that the file in the source shows, commented out, are right as well.
+#[test]
+fn the_rules_in_the_source_are_right() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let at = text.find("# [[refusals]]").unwrap();
+    let rules: String = text[at..]
+        .lines()
+        .map(|line| line.trim_start_matches("# ").to_owned() + "\n")
+        .collect();
+    let config = load(&[], &[], &rules).map_err(|e| e.1).unwrap();
+    assert_ne!(config.refusals, RefusalRules::default());
 }
 
 #[test]

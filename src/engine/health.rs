@@ -4,7 +4,8 @@
 //!
 //! * the **circuit**: most calls fail, so creates go out one at a time, a second after the last failure;
 //! * **unreachable**: nothing but faults for so long that going on is pointless;
-//! * **refusals**: five in a row that nothing explains are no verdict on five rows but on the account.
+//! * **refusals**: five in a row that nothing explains are no verdict on five rows but on the account,
+//!   and twenty in a row for a bad request none on twenty rows but on how they are sent.
 
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ const POLLS_TO_OPEN: u32 = 10;
 pub(super) const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Unexplained refusals in a row that stop the run.
 const REFUSALS_TO_STOP: u32 = 5;
+/// Bad requests in a row that stop the run.
+const BAD_REQUESTS_TO_STOP: u32 = 20;
 /// A service that never answered in this run is given up after this time and so many faults.
 const NEVER_ANSWERED: (Duration, u32) = (Duration::from_secs(15), 3);
 /// A service that did answer once is given up after this time.
@@ -29,6 +32,7 @@ pub(super) struct Health {
     failed_creates: u32,
     failed_polls: u32,
     refusals: u32,
+    bad_requests: u32,
     faults: u32,
     first_contact: Option<Instant>,
     faulty_since: Option<Instant>,
@@ -49,6 +53,7 @@ impl Health {
         self.failed_creates = 0;
         self.failed_polls = 0;
         self.refusals = 0;
+        self.bad_requests = 0;
         self.successes += 1;
     }
 
@@ -88,6 +93,13 @@ impl Health {
         self.answered();
         self.refusals += 1;
         self.refusals >= REFUSALS_TO_STOP
+    }
+
+    /// The service named what is wrong in a create. Returns whether that was one too many.
+    pub(super) fn bad_request(&mut self) -> bool {
+        self.answered();
+        self.bad_requests += 1;
+        self.bad_requests >= BAD_REQUESTS_TO_STOP
     }
 
     /// The service is there: it answered something that can be decoded.
@@ -173,6 +185,15 @@ mod tests {
         assert!(!health.is_unreachable(start + Duration::from_secs(86_400)));
         health.create_succeeded();
         assert!(!health.is_open());
+    }
+
+    #[test]
+    fn twenty_bad_requests_in_a_row_are_too_many() {
+        let mut health = Health::default();
+        assert!(!(0..19).any(|_| health.bad_request()));
+        health.create_succeeded();
+        assert!(!(0..19).any(|_| health.bad_request()));
+        assert!(health.bad_request());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::api::RefusalCause;
 use crate::backlog::{Claim, History, Ticket, Waiting};
-use crate::job::{ErrorClass, ForeignText, Kind, Outcome, Request};
+use crate::job::{ErrorClass, ForeignText, Kind, Micros, Outcome, Request};
 
 use super::health::Health;
 use super::policy::Doubts;
@@ -21,6 +21,8 @@ pub(super) struct InFlight {
     pub(super) step: Step,
     /// Its one timer, while it stands on the wheel.
     pub(super) timer: Option<TimerKey>,
+    /// What is set aside for its present job, or for the create under way.
+    pub(super) reserved: Micros,
     /// Its job at the service.
     pub(super) waiting: Option<Waiting>,
     /// When that job is given up.
@@ -29,6 +31,10 @@ pub(super) struct InFlight {
     pub(super) due: Instant,
     /// `due` is a slot of the poll limiter.
     pub(super) slotted: bool,
+    /// When its owner has no more use for it.
+    pub(super) not_after: Option<Instant>,
+    /// Its poll was put off once because its lease was in doubt.
+    pub(super) hesitated: bool,
     /// When its last exchange began.
     pub(super) sent_at: Instant,
     /// Polls of the present job, not in `history` yet.
@@ -66,8 +72,8 @@ pub(super) enum After {
     Finish(ErrorClass, ForeignText),
     /// It has ended so.
     Settled(Box<Outcome>),
-    /// It is handed back.
-    Release,
+    /// It is handed back, not to be begun before this time has passed.
+    Release(Duration),
     /// It was handed back.
     Released,
 }
@@ -81,6 +87,13 @@ struct DoubtLog {
     first: Option<(Instant, u64)>,
 }
 
+/// What an earlier process set aside for a request's job. Prices change between runs; what a history
+/// holds is the sum over its creates, less the solves that failed, which were given back.
+fn share(history: &History) -> Micros {
+    let billed = history.creates.saturating_sub(history.failed_attempts);
+    Micros(history.spent.0 / i64::from(billed.max(1)))
+}
+
 impl InFlight {
     pub(super) fn new(claim: Claim, now: Instant) -> Self {
         Self {
@@ -89,14 +102,28 @@ impl InFlight {
             history: claim.history,
             step: Step::Queued,
             timer: None,
+            reserved: share(&claim.history),
             waiting: None,
             deadline: now,
             due: now,
             slotted: false,
+            not_after: None,
+            hesitated: false,
             sent_at: now,
             job_polls: 0,
             doubts: DoubtLog::default(),
         }
+    }
+
+    /// The end of a job that may take until `end`: its owner may want it sooner.
+    pub(super) fn bounded(&self, end: Instant) -> Instant {
+        self.not_after.map_or(end, |not_after| not_after.min(end))
+    }
+
+    /// Whether its owner's own deadline is what ends it.
+    pub(super) fn ends_by_owner(&self) -> bool {
+        self.not_after
+            .is_some_and(|not_after| not_after <= self.deadline)
     }
 
     pub(super) fn kind(&self) -> &Kind {
@@ -113,7 +140,7 @@ impl InFlight {
         self.doubts.count = self.doubts.count.saturating_add(1);
         let about_request = matches!(
             refusal,
-            Some(RefusalCause::UnknownJob | RefusalCause::Unrecognised)
+            Some(RefusalCause::UnknownJob | RefusalCause::BadRequest | RefusalCause::Unrecognised)
         );
         self.doubts.refusals += u32::from(about_request);
         let (since, successes) = *self.doubts.first.get_or_insert((now, health.successes()));

@@ -17,7 +17,9 @@ use super::UnknownCreatePolicy;
 /// Unexplained refusals of one request before it is believed that they are about the request.
 const REFUSALS_TO_BELIEVE: u32 = 3;
 /// Answers of "no such job" before a job is believed to be gone: replicas lag.
-const UNKNOWN_JOBS_TO_BELIEVE: u32 = 3;
+const LOST_JOBS_TO_BELIEVE: u32 = 3;
+/// Answers of success without a token before a solve is believed to have failed.
+const EMPTY_RESULTS_TO_BELIEVE: u32 = 3;
 /// Unknown creates of one request before they may be held against it.
 const UNKNOWNS_TO_BELIEVE: u32 = 3;
 /// Faulty polls after the deadline, while others succeed, that end a job.
@@ -65,6 +67,8 @@ pub(super) enum AfterWithdraw {
     Doubted(ForeignText),
     /// The service does not take this request: it ends.
     Refused(ForeignText),
+    /// The service names what is wrong in this request: it ends, unless that is said of all of them.
+    BadRequest(ForeignText),
     /// The account is at fault: the request stays unsettled, and the run stops.
     AccountFault(Refusal),
 }
@@ -83,9 +87,21 @@ pub(super) enum PollVerdict {
     /// Everybody waits.
     Throttled(Option<RetryAfter>),
     /// The solve failed: create a new job.
-    NewAttempt(ForeignText),
+    NewAttempt {
+        /// The reason.
+        why: ForeignText,
+        /// Whether the failed one is paid for all the same.
+        is_billed: bool,
+    },
     /// The request ends.
-    Fail(ErrorClass, ForeignText),
+    Fail {
+        /// As which failure.
+        class: ErrorClass,
+        /// The reason.
+        why: ForeignText,
+        /// Whether its job is paid for all the same.
+        is_billed: bool,
+    },
     /// An unexplained refusal: again after a backoff, and the run may have to stop.
     Doubted(ForeignText),
     /// The account is at fault: the job stays recorded as waiting, and the run stops.
@@ -117,6 +133,7 @@ pub(super) fn after_create(
                 AfterWithdraw::AccountFault(refusal)
             }
             RefusalCause::Passing => AfterWithdraw::Busy(refusal.message),
+            RefusalCause::BadRequest => AfterWithdraw::BadRequest(refusal.message),
             RefusalCause::UnknownJob | RefusalCause::Unrecognised => {
                 if doubts.others_succeeded && doubts.refusals >= REFUSALS_TO_BELIEVE {
                     AfterWithdraw::Refused(refusal.message)
@@ -136,8 +153,25 @@ pub(super) fn after_poll(
     attempts_left: u32,
     doubts: Doubts,
 ) -> PollVerdict {
-    let timed_out =
-        |why: String| PollVerdict::Fail(ErrorClass::Timeout, ForeignText::clean(&why, &[]));
+    // A solve that failed is not billed; any other job may well be.
+    let fail = |class: ErrorClass, why: ForeignText| PollVerdict::Fail {
+        class,
+        why,
+        is_billed: true,
+    };
+    let timed_out = |why: String| fail(ErrorClass::Timeout, ForeignText::clean(&why, &[]));
+    let failed_solve = |why: ForeignText, is_billed: bool| {
+        if attempts_left > 0 {
+            PollVerdict::NewAttempt { why, is_billed }
+        } else {
+            let class = ErrorClass::SolveFailed;
+            PollVerdict::Fail {
+                class,
+                why,
+                is_billed,
+            }
+        }
+    };
     let no_verdict = |why: ForeignText| {
         if overdue && doubts.others_succeeded && doubts.count >= LATE_FAULTS_TO_BELIEVE {
             timed_out(format!("no usable answer after its time: {why}"))
@@ -153,8 +187,17 @@ pub(super) fn after_poll(
             timed_out(format!("still `{status}` after its time"))
         }
         PollReply::UnknownStatus(status) => PollVerdict::AgainSlowly(status),
-        PollReply::Failed(why) if attempts_left > 0 => PollVerdict::NewAttempt(why),
-        PollReply::Failed(why) => PollVerdict::Fail(ErrorClass::SolveFailed, why),
+        PollReply::Failed(why) => failed_solve(why, false),
+        // The service calls it a success, so it bills it. A token that is only late is had by asking
+        // again; a new job would be paid a second time.
+        PollReply::NoToken => {
+            let why = ForeignText::clean("success without a token", &[]);
+            if doubts.count >= EMPTY_RESULTS_TO_BELIEVE || overdue {
+                failed_solve(why, true)
+            } else {
+                PollVerdict::AgainLater(why)
+            }
+        }
         PollReply::Throttled(after) => PollVerdict::Throttled(after),
         PollReply::Transient(why) => no_verdict(why),
         PollReply::Refused(refusal) => match refusal.cause {
@@ -162,13 +205,18 @@ pub(super) fn after_poll(
                 PollVerdict::AccountFault(refusal)
             }
             RefusalCause::Passing => no_verdict(refusal.message),
-            RefusalCause::UnknownJob if doubts.refusals >= UNKNOWN_JOBS_TO_BELIEVE => {
-                PollVerdict::Fail(ErrorClass::Refused, refusal.message)
+            // Of a job that exists and is paid for, both are believed late.
+            RefusalCause::UnknownJob | RefusalCause::BadRequest
+                if doubts.refusals >= LOST_JOBS_TO_BELIEVE =>
+            {
+                fail(ErrorClass::Refused, refusal.message)
             }
-            RefusalCause::UnknownJob => PollVerdict::AgainLater(refusal.message),
+            RefusalCause::UnknownJob | RefusalCause::BadRequest => {
+                PollVerdict::AgainLater(refusal.message)
+            }
             RefusalCause::Unrecognised => {
                 if doubts.others_succeeded && doubts.refusals >= REFUSALS_TO_BELIEVE {
-                    PollVerdict::Fail(ErrorClass::Refused, refusal.message)
+                    fail(ErrorClass::Refused, refusal.message)
                 } else {
                     PollVerdict::Doubted(refusal.message)
                 }
@@ -206,6 +254,10 @@ mod tests {
             cause,
             message: text("no"),
         }
+    }
+
+    fn fails_as(verdict: &PollVerdict, expected: ErrorClass, billed: bool) -> bool {
+        matches!(verdict, PollVerdict::Fail { class, is_billed, .. } if *class == expected && *is_billed == billed)
     }
 
     const CONVINCED: Doubts = Doubts {
@@ -263,7 +315,7 @@ mod tests {
         assert!(matches!(verdict, PollVerdict::AgainLater(_)), "{verdict:?}");
         // A job does not outlive its time by more than a few polls for it, where others get on.
         let verdict = after_poll(PollReply::Refused(busy()), true, 0, CONVINCED);
-        assert!(matches!(verdict, PollVerdict::Fail(ErrorClass::Timeout, _)));
+        assert!(fails_as(&verdict, ErrorClass::Timeout, true), "{verdict:?}");
     }
 
     #[test]
@@ -311,7 +363,7 @@ mod tests {
             PollVerdict::Again
         ));
         let verdict = after_poll(PollReply::Pending, true, 5, CONVINCED);
-        assert!(matches!(verdict, PollVerdict::Fail(ErrorClass::Timeout, _)));
+        assert!(fails_as(&verdict, ErrorClass::Timeout, true), "{verdict:?}");
         let verdict = after_poll(
             PollReply::Transient(text("502")),
             true,
@@ -326,13 +378,70 @@ mod tests {
         let failed = || PollReply::Failed(text("fail"));
         assert!(matches!(
             after_poll(failed(), false, 1, CONVINCED),
-            PollVerdict::NewAttempt(_)
+            PollVerdict::NewAttempt {
+                is_billed: false,
+                ..
+            }
         ));
         let verdict = after_poll(failed(), false, 0, CONVINCED);
-        assert!(matches!(
-            verdict,
-            PollVerdict::Fail(ErrorClass::SolveFailed, _)
-        ));
+        assert!(
+            fails_as(&verdict, ErrorClass::SolveFailed, false),
+            "{verdict:?}"
+        );
+    }
+
+    #[test]
+    fn a_success_without_a_token_is_asked_for_again_and_believed_late() {
+        let times = |count| Doubts {
+            count,
+            ..Doubts::default()
+        };
+        for count in [1, 2] {
+            let verdict = after_poll(PollReply::NoToken, false, 1, times(count));
+            assert!(matches!(verdict, PollVerdict::AgainLater(_)), "{verdict:?}");
+        }
+        let verdict = after_poll(PollReply::NoToken, false, 1, times(3));
+        assert!(
+            matches!(
+                verdict,
+                PollVerdict::NewAttempt {
+                    is_billed: true,
+                    ..
+                }
+            ),
+            "{verdict:?}"
+        );
+        let verdict = after_poll(PollReply::NoToken, true, 0, times(1));
+        assert!(
+            fails_as(&verdict, ErrorClass::SolveFailed, true),
+            "{verdict:?}"
+        );
+    }
+
+    #[test]
+    fn a_bad_request_ends_its_row_and_a_job_for_it_only_after_three_answers() {
+        let bad = || refused(RefusalCause::BadRequest);
+        let verdict = after_create(
+            CreateReply::Refused(bad()),
+            Doubts::default(),
+            UnknownCreatePolicy::Retry,
+        );
+        assert!(
+            matches!(
+                verdict,
+                CreateVerdict::Withdraw(AfterWithdraw::BadRequest(_))
+            ),
+            "{verdict:?}"
+        );
+        let times = |refusals| Doubts {
+            count: refusals,
+            refusals,
+            ..Doubts::default()
+        };
+        let verdict = after_poll(PollReply::Refused(bad()), false, 1, times(2));
+        assert!(matches!(verdict, PollVerdict::AgainLater(_)), "{verdict:?}");
+        let verdict = after_poll(PollReply::Refused(bad()), false, 1, times(3));
+        assert!(fails_as(&verdict, ErrorClass::Refused, true), "{verdict:?}");
     }
 
     #[test]

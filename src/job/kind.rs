@@ -45,8 +45,8 @@ pub struct Kind {
     pub columns: Vec<Column>,
     /// How it is spoken of in each protocol, by the protocol's name (`v1`).
     pub protocols: BTreeMap<String, ProtocolKind>,
-    /// What a solved job costs.
-    pub price: Micros,
+    /// What a solved job costs; `None` where its file does not say. A run asks the service first.
+    pub price: Option<Micros>,
     /// How long a token is accepted after it was produced.
     pub token_lifetime: Duration,
     /// From the create's answer to the first poll.
@@ -124,7 +124,7 @@ pub enum Role {
 struct KindFile {
     name: Spanned<String>,
     description: String,
-    price: Spanned<String>,
+    price: Option<Spanned<String>>,
     token_lifetime: Spanned<String>,
     first_after: Spanned<String>,
     interval: Spanned<String>,
@@ -184,11 +184,13 @@ impl Kind {
             let message = "name: use a-z, 0-9, - and _, at most 64 characters".to_owned();
             return Err(fault(raw.name.span(), message));
         }
-        let price = raw
-            .price
-            .get_ref()
-            .parse::<Micros>()
-            .map_err(|e| fault(raw.price.span(), format!("price: {e}")))?;
+        let price = match &raw.price {
+            Some(text) => {
+                let price = text.get_ref().parse::<Micros>();
+                Some(price.map_err(|e| fault(text.span(), format!("price: {e}")))?)
+            }
+            None => None,
+        };
         if !(1..=100).contains(raw.attempts.get_ref()) {
             return Err(fault(
                 raw.attempts.span(),
@@ -247,6 +249,12 @@ impl Kind {
             "stands beside `{other}`, and both are {}'s `{column}`; leave one out",
             self.name
         )
+    }
+
+    /// What is set aside for a job of it: its price, and nothing where nobody says one.
+    #[must_use]
+    pub fn reserve(&self) -> Micros {
+        self.price.unwrap_or_default()
     }
 
     /// Whether jobs of it can be created in `protocol`: it has a section for it, and each column a
@@ -365,6 +373,15 @@ impl Kinds {
         self.by_name
             .values_mut()
             .for_each(|kind| change(Arc::make_mut(kind)));
+    }
+
+    /// Sets the prices of kinds, by name.
+    pub fn set_prices(&mut self, prices: &BTreeMap<String, Micros>) {
+        self.for_each_mut(|kind| {
+            if let Some(price) = prices.get(&kind.name) {
+                kind.price = Some(*price);
+            }
+        });
     }
 
     /// The kind of that name.
@@ -487,6 +504,13 @@ mod tests {
             assert!(place.starts_with(|c: char| c.is_ascii_digit()), "{message}");
             assert!(message.contains(key), "{message}");
         }
+    }
+
+    #[test]
+    fn a_price_may_be_left_to_the_service() {
+        let text = BUILT_IN[0].1.replace("price = \"0.001\"", "");
+        let kind = Kind::from_toml("k.toml", &text).unwrap();
+        assert_eq!((kind.price, kind.reserve()), (None, Micros::ZERO));
     }
 
     #[test]

@@ -56,6 +56,26 @@ impl Micros {
             .ok_or(ParseMoneyError::OutOfRange)
     }
 
+    /// Reads a price as a service writes it. What is finer than a micro-dollar is a whole one, so that no
+    /// sum of prices is below what is billed.
+    ///
+    /// # Errors
+    ///
+    /// As [`cut`](Self::cut).
+    pub fn raised(text: &str) -> Result<Self, ParseMoneyError> {
+        let cut = Self::cut(text)?;
+        let text = text.trim();
+        let is_exact = if text.contains(['e', 'E']) {
+            let exact = Decimal::from_scientific(text).map_err(|_| ParseMoneyError::NotDecimal)?;
+            exact == Decimal::new(cut.0, 6)
+        } else {
+            let end = text.find('.').map_or(text.len(), |point| point + 7);
+            text.bytes().skip(end).all(|b| b == b'0')
+        };
+        let is_below = !is_exact && !text.starts_with('-');
+        Ok(Self(cut.0.saturating_add(i64::from(is_below))))
+    }
+
     /// `self × n`, stopping at the largest amount.
     #[must_use]
     pub fn times(self, n: u64) -> Self {
@@ -163,6 +183,23 @@ mod tests {
         assert_eq!(Micros::cut(huge), Err(ParseMoneyError::OutOfRange));
     }
 
+    #[test]
+    fn a_price_is_raised_and_never_cut() {
+        for (text, micros) in [
+            ("0.00055", 550),
+            ("0.0005501", 551),
+            ("0.00055000", 550),
+            ("0.0000001", 1),
+            ("5.5e-7", 1),
+            ("1e-6", 1),
+            ("12", 12_000_000),
+            ("-0.0000001", 0),
+        ] {
+            assert_eq!(Micros::raised(text), Ok(Micros(micros)), "{text}");
+        }
+        assert_eq!(Micros::raised("x"), Err(ParseMoneyError::NotDecimal));
+    }
+
     proptest::proptest! {
         #[test]
         fn digits_beyond_the_sixth_change_nothing(micros in 0..i64::MAX / 10, tail in "[0-9]{0,40}") {
@@ -173,6 +210,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_panic(text in "[-+0-9.eE_ é]{0,50}|\\PC{0,20}") {
             let _ = Micros::cut(&text);
+            let _ = Micros::raised(&text);
         }
     }
 

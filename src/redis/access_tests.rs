@@ -1,5 +1,7 @@
 //! Passwords, rights, sockets and TLS, at real servers.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 
 use super::support::access::{TlsServer, with_socket, with_user};
@@ -152,12 +154,23 @@ async fn tls_goes_by_the_authority_that_is_given() {
             "{error}"
         );
     }
-    // One side only.
-    let plain = settings(&server.url().replace("rediss", "redis"));
-    assert!(refused(&plain).await.is_away());
-    let url = format!("rediss://127.0.0.1:{}", server.server.port);
-    let tls = Settings::try_new(&url, with("ca.pem")).unwrap();
-    assert!(refused(&tls).await.is_away());
+    // One side only: each waits for the other.
+    for (url, ca_file) in [
+        (server.url().replace("rediss", "redis"), None),
+        (
+            format!("rediss://127.0.0.1:{}", server.server.port),
+            Some(server.file("ca.pem")),
+        ),
+    ] {
+        let access = Access {
+            ca_file,
+            connect_timeout: Some(Duration::from_millis(300)),
+            response_timeout: Some(Duration::from_millis(300)),
+            ..Access::default()
+        };
+        let settings = Settings::try_new(&url, access).unwrap();
+        assert!(refused(&settings).await.is_away(), "{url}");
+    }
 }
 
 #[tokio::test]

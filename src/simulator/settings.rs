@@ -233,7 +233,7 @@ impl SimulatorSettings {
                 };
                 self.job_types.push(JobType {
                     name: kind.description.clone(),
-                    price: kind.price,
+                    price: kind.reserve(),
                     style: TokenStyle::Recaptcha,
                     v1,
                     v2,
@@ -290,7 +290,7 @@ mod tests {
                 let names: Vec<_> = spelling.fields.iter().map(|f| &f.name).collect();
                 let wire: Vec<_> = kind.columns.iter().map(|c| &c.wire[protocol]).collect();
                 assert_eq!(names, wire);
-                assert_eq!(documented[n].price, kind.price);
+                assert_eq!(Some(documented[n].price), kind.price);
             }
         }
     }

@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod cluster;
+pub mod fleet;
 pub mod redis;
 pub mod sentinel;
 

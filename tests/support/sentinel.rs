@@ -10,6 +10,7 @@
     reason = "a part of each test binary, which uses a part of it"
 )]
 
+use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -72,14 +73,28 @@ impl Sentinels {
             sentinels,
             passwords,
         };
+        // Otherwise they look at a server every 10 s only. (Do not shorten PING-PERIOD: what they know of a
+        // replica counts for five of it.)
+        for sentinel in &started.sentinels {
+            started.wait_until("a Sentinel answers", || {
+                let hurry = ["INFO-PERIOD", "500", "PUBLISH-PERIOD", "500"];
+                let words = [&["SENTINEL", "DEBUG"][..], &hurry].concat();
+                started.ask_sentinel(sentinel.port, &words) != ::redis::Value::Nil
+            });
+        }
         started.wait_until("the Sentinels know each other and the replicas", || {
             started.sentinels.iter().all(|sentinel| {
-                let of = |what: &str| {
+                let of = |what: &str| -> Vec<HashMap<String, String>> {
                     let answer = started.ask_sentinel(sentinel.port, &["SENTINEL", what, MASTER]);
-                    ::redis::from_redis_value::<Vec<::redis::Value>>(answer)
-                        .map_or(0, |list| list.len())
+                    ::redis::from_redis_value(answer).unwrap_or_default()
                 };
-                of("REPLICAS") == 2 && of("SENTINELS") == SENTINELS - 1
+                let replicas = of("REPLICAS");
+                // One that it last saw without its primary would not be promoted.
+                let is_good =
+                    |r: &HashMap<_, _>| r.get("master-link-status").is_some_and(|s| s == "ok");
+                replicas.len() == 2
+                    && replicas.iter().all(is_good)
+                    && of("SENTINELS").len() == SENTINELS - 1
             })
         });
         // A replica that has not caught up is not promoted.
@@ -178,7 +193,7 @@ impl Sentinel {
         let port = free_port();
         let mut config = format!(
             "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {MASTER} 127.0.0.1 {primary} 2\n\
-             sentinel down-after-milliseconds {MASTER} 500\nsentinel failover-timeout {MASTER} 5000\n\
+             sentinel down-after-milliseconds {MASTER} 500\nsentinel failover-timeout {MASTER} 1000\n\
              sentinel parallel-syncs {MASTER} 2\n",
             folder.path().display()
         );

@@ -2,8 +2,11 @@
 //! or Vietnamese, are all there is. They are read where an answer has no code, in either protocol; a
 //! code that is not known is never explained by the words beside it.
 //!
+//! The user's own rules ([`RefusalRules`]) are asked before all of it.
+//!
 //! What must stay true: a fault of the account stops the whole run, so words that could be about
-//! one row (its key, its site, its proxy) are never read as one. Where in doubt a refusal is
+//! one row (its key, its site, its proxy) are never read as one; a fault of the request ends its row, so
+//! words that could be about the kind of job are never read as one. Where in doubt a refusal is
 //! [`Unrecognised`](RefusalCause::Unrecognised): five of these in a row stop the run as well, and no
 //! row is lost by it.
 //!
@@ -11,27 +14,54 @@
 //! `so du`), clause by clause, so that the fault of one clause is not pinned on the subject of
 //! another.
 
-pub(super) mod codes;
+mod codes;
+mod rules;
 #[rustfmt::skip]
 mod words;
 
 use super::envelope::Envelope;
-use super::{AccountToken, Refusal, RefusalCause};
+use super::{AccountToken, PollReply, Refusal, RefusalCause};
 
-use codes::Code;
 use words::{
-    ACCOUNT, ADDRESS_REFUSED, BARE_TOKEN, JOB, LOCKED, MONEY, NO_MONEY, NOT_ACCEPTED, NOT_KNOWN,
-    NOT_LET_IN, NOT_SPENT, ROW, SHORT, TOKEN_NAMES,
+    ACCOUNT, ADDRESS_REFUSED, AGAIN_LATER, BARE_TOKEN, JOB, KIND, LOCKED, MONEY, NO_MONEY,
+    NOT_ACCEPTED, NOT_KNOWN, NOT_LET_IN, NOT_SPENT, PARTS, PASSING, ROW, SHORT, TOKEN_NAMES, UNFIT,
 };
 
-/// What a refused create means, or a refused question about the account.
-pub(super) fn of_create(body: &Envelope<'_>, http_status: u16, account: &AccountToken) -> Refusal {
-    refusal(body, http_status, account, Asked::Create)
+pub use rules::{Meaning, RefusalRule, RefusalRules, RuleError};
+
+/// What answers are read with: whose secret is masked in their words, and the user's rules.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) account: &'a AccountToken,
+    pub(super) rules: &'a RefusalRules,
 }
 
-/// What a refused poll means.
-pub(super) fn of_poll(body: &Envelope<'_>, http_status: u16, account: &AccountToken) -> Refusal {
-    refusal(body, http_status, account, Asked::Poll)
+/// What a refused create means, or a refused question about the account.
+pub(super) fn of_create(body: &Envelope<'_>, http_status: u16, reader: &Reader<'_>) -> Refusal {
+    let cause = match meaning(body, http_status, reader, Asked::Create) {
+        Meaning::Cause(cause) => cause,
+        // There was no job that could fail.
+        Meaning::SolveFailed => RefusalCause::Unrecognised,
+    };
+    Refusal {
+        cause,
+        message: body.message(reader.account),
+    }
+}
+
+/// What follows from a refused poll.
+pub(super) fn of_poll(body: &Envelope<'_>, http_status: u16, reader: &Reader<'_>) -> PollReply {
+    let message = body.message(reader.account);
+    match meaning(body, http_status, reader, Asked::Poll) {
+        Meaning::Cause(cause) => PollReply::Refused(Refusal { cause, message }),
+        Meaning::SolveFailed => PollReply::Failed(message),
+    }
+}
+
+/// Whether a rule or a code explains a refusal: that outweighs a status beside it.
+pub(super) fn is_explained(body: &Envelope<'_>, reader: &Reader<'_>) -> bool {
+    let by_code = || body.error_code().and_then(codes::meaning);
+    reader.rules.meaning(body).or_else(by_code).is_some()
 }
 
 /// What was refused: only a poll names a job that can be unknown.
@@ -41,30 +71,31 @@ enum Asked {
     Poll,
 }
 
-fn refusal(body: &Envelope<'_>, http_status: u16, account: &AccountToken, asked: Asked) -> Refusal {
-    let cause = match body.error_code() {
+fn meaning(body: &Envelope<'_>, http_status: u16, reader: &Reader<'_>, asked: Asked) -> Meaning {
+    if let Some(meaning) = reader.rules.meaning(body) {
+        return meaning;
+    }
+    let meaning = match body.error_code() {
         Some(code) => by_code(code, asked),
-        None => by_words(&body.words(), asked),
+        None => Meaning::Cause(by_words(&body.words(), asked)),
     };
-    let cause = match (cause, http_status) {
-        (RefusalCause::Unrecognised, 401) => RefusalCause::BadToken,
-        (RefusalCause::Unrecognised, 402) => RefusalCause::NoBalance,
-        (cause, _) => cause,
-    };
-    Refusal {
-        cause,
-        message: body.message(account),
+    match (meaning, http_status) {
+        (Meaning::Cause(RefusalCause::Unrecognised), 401) => Meaning::Cause(RefusalCause::BadToken),
+        (Meaning::Cause(RefusalCause::Unrecognised), 402) => {
+            Meaning::Cause(RefusalCause::NoBalance)
+        }
+        (meaning, _) => meaning,
     }
 }
 
-/// The cause that `code` names.
-fn by_code(code: &str, asked: Asked) -> RefusalCause {
+/// What `code` means.
+fn by_code(code: &str, asked: Asked) -> Meaning {
     match codes::meaning(code) {
-        Some(Code::Refusal(RefusalCause::UnknownJob)) if asked != Asked::Poll => {
-            RefusalCause::Unrecognised
+        Some(Meaning::Cause(RefusalCause::UnknownJob)) if asked != Asked::Poll => {
+            Meaning::Cause(RefusalCause::Unrecognised)
         }
-        Some(Code::Refusal(cause)) => cause,
-        Some(Code::SolveFailed) | None => RefusalCause::Unrecognised,
+        Some(meaning) => meaning,
+        None => Meaning::Cause(RefusalCause::Unrecognised),
     }
 }
 
@@ -83,12 +114,17 @@ fn by_words(words: &str, asked: Asked) -> RefusalCause {
         RefusalCause::NoBalance
     } else if asked == Asked::Poll && any(Clause::is_unknown_job) {
         RefusalCause::UnknownJob
+    } else if any(Clause::is_bad_request) {
+        RefusalCause::BadRequest
+    } else if any(Clause::is_passing) || any(Clause::is_put_off) && !any(Clause::is_complaint) {
+        RefusalCause::Passing
     } else {
         RefusalCause::Unrecognised
     }
 }
 
 /// The words of a clause in lower case and without diacritics, a space before and after each.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Clause(String);
 
 impl Clause {
@@ -114,6 +150,16 @@ impl Clause {
         )
     }
 
+    /// Whether there is no word.
+    fn is_blank(&self) -> bool {
+        self.0.trim().is_empty()
+    }
+
+    /// Whether `other` stands here, as whole words.
+    fn contains(&self, other: &Self) -> bool {
+        self.0.contains(&other.0)
+    }
+
     /// Whether one of `phrases` stands here, as whole words.
     fn has(&self, phrases: &[&str]) -> bool {
         phrases
@@ -123,20 +169,21 @@ impl Clause {
 
     /// The account token is named with a complaint next to it, or a token that can be no other.
     fn is_bad_token(&self) -> bool {
-        TOKEN_NAMES.iter().any(|name| self.is_faulted(name))
+        let faulted = |name: &&str| self.is_faulted(name, &NOT_ACCEPTED);
+        TOKEN_NAMES.iter().any(faulted)
             || (self.has(&BARE_TOKEN) || self.has(&NOT_LET_IN)) && !self.has(&ROW)
     }
 
-    /// A complaint stands at most 2 words before `name` or 5 after it: "Job not found for this API
-    /// token" is no complaint about the token.
-    fn is_faulted(&self, name: &str) -> bool {
+    /// One of `complaints` stands at most 2 words before `name` or 5 after it: "Job not found for this
+    /// API token" is no complaint about the token.
+    fn is_faulted(&self, name: &str, complaints: &[&str]) -> bool {
         let needle = format!(" {name} ");
         self.0.match_indices(&needle).any(|(at, _)| {
             let before: Vec<&str> = self.0[..at].split(' ').rev().take(2).collect();
             let after: Vec<&str> = self.0[at + needle.len()..].split(' ').take(5).collect();
             let before: Vec<&str> = before.into_iter().rev().collect();
-            Self(format!(" {} ", before.join(" "))).has(&NOT_ACCEPTED)
-                || Self(format!(" {} ", after.join(" "))).has(&NOT_ACCEPTED)
+            Self(format!(" {} ", before.join(" "))).has(complaints)
+                || Self(format!(" {} ", after.join(" "))).has(complaints)
         })
     }
 
@@ -154,6 +201,26 @@ impl Clause {
     fn is_unknown_job(&self) -> bool {
         let names_job = self.has(&JOB) || self.has(&["id"]) && !self.has(&ACCOUNT);
         names_job && self.has(&NOT_KNOWN) || self.has(&["khong ton tai"])
+    }
+
+    /// A part of the request is named with a complaint next to it, and not the kind of job, which is
+    /// the same for many rows.
+    fn is_bad_request(&self) -> bool {
+        let faulted = |part: &&str| self.is_faulted(part, &UNFIT);
+        !self.has(&KIND) && PARTS.iter().any(faulted)
+    }
+
+    fn is_passing(&self) -> bool {
+        self.has(&PASSING) && !self.has(&ACCOUNT)
+    }
+
+    /// It says when to ask, which alone says little.
+    fn is_put_off(&self) -> bool {
+        self.has(&AGAIN_LATER) && !self.has(&ACCOUNT)
+    }
+
+    fn is_complaint(&self) -> bool {
+        self.has(&UNFIT) || self.has(&NOT_ACCEPTED)
     }
 }
 

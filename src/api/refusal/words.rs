@@ -81,3 +81,34 @@ pub(super) const NOT_KNOWN: [&str; 14] = [
     "wrong", "expired", "khong ton tai", "khong tim thay", "khong hop le", "khong dung",
     "het han",
 ];
+/// Parts of a request.
+pub(super) const PARTS: [&str; 23] = [
+    "website", "websitekey", "website key", "websiteurl", "website url", "site key", "sitekey",
+    "url", "pageurl", "page url", "domain", "parameter", "parameters", "param", "params", "field",
+    "fields", "data", "request body", "tham so", "du lieu", "trang web", "duong dan",
+];
+/// What can be wrong with one. "Blocked" and "not allowed" are not here: they may be about the account.
+pub(super) const UNFIT: [&str; 24] = [
+    "invalid", "incorrect", "wrong", "missing", "required", "malformed", "bad", "empty",
+    "not valid", "not correct", "not exist", "not exists", "not a valid", "cannot be blank",
+    "cannot be empty", "must be", "khong hop le", "khong dung", "khong chinh xac", "khong ton tai",
+    "khong duoc de trong", "sai", "thieu", "bat buoc",
+];
+/// The kind of job: wrong in one row, wrong in all of them.
+pub(super) const KIND: [&str; 6] = [
+    "type", "type job", "kind", "service", "loai", "dich vu",
+];
+/// What passes by itself.
+pub(super) const PASSING: [&str; 33] = [
+    "maintenance", "maintaining", "overload", "overloaded", "server busy", "servers busy",
+    "system busy", "service busy", "server is busy", "servers are busy", "system is busy",
+    "service is busy", "all workers are busy", "temporarily unavailable", "service unavailable",
+    "no idle worker", "no idle workers", "no free worker", "no free workers",
+    "no available worker", "no available workers", "no worker available", "no workers available",
+    "no slot available", "no slots available", "too many requests", "bao tri", "nang cap he thong",
+    "qua tai", "tam ngung", "tam dung", "he thong ban", "qua nhieu yeu cau",
+];
+/// What alone says little.
+pub(super) const AGAIN_LATER: [&str; 4] = [
+    "try again later", "retry later", "thu lai sau", "quay lai sau",
+];

@@ -1,7 +1,7 @@
 //! getBalance: `{"api_token": …}`, answered by an amount in US dollars, a decimal string.
 
 use crate::api::look_up::amount;
-use crate::api::{AccountToken, Answer, Balance, LookUpError, verdict};
+use crate::api::{AccountToken, Answer, Balance, LookUpError, Reader, verdict};
 
 use super::begin_body;
 
@@ -16,11 +16,8 @@ pub(in crate::api) fn encode(account: &AccountToken) -> Vec<u8> {
 }
 
 /// The balance.
-pub(in crate::api) fn decode(
-    answer: &Answer,
-    account: &AccountToken,
-) -> Result<Balance, LookUpError> {
-    verdict::of_look_up(answer, account, "no balance", |body| {
+pub(in crate::api) fn decode(answer: &Answer, reader: &Reader<'_>) -> Result<Balance, LookUpError> {
+    verdict::of_look_up(answer, reader, "no balance", |body| {
         Some(Balance {
             amount: amount(body.get("balance")?)?,
             voucher: None,

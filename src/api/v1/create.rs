@@ -1,7 +1,7 @@
 //! createJob: `{"api_token": …, "data": {"type_job_id": "11", …}}`, answered by a job's id.
 
 use crate::api::envelope::{push_string, push_values, wire_type};
-use crate::api::{AccountToken, Answer, CreateReply, Protocol, verdict};
+use crate::api::{AccountToken, Answer, CreateReply, Protocol, Reader, verdict};
 use crate::job::Request;
 
 use super::begin_body;
@@ -23,8 +23,8 @@ pub(in crate::api) fn encode(account: &AccountToken, request: &Request) -> Optio
 ///
 /// A usable `job_id` without `"error": true` means created, whatever `success` and the HTTP status
 /// say: the job is paid for. Known not to exist is it only after a decoded refusal or a 429.
-pub(in crate::api) fn decode(answer: &Answer, account: &AccountToken) -> CreateReply {
-    verdict::of_create(answer, account, |body| {
+pub(in crate::api) fn decode(answer: &Answer, reader: &Reader<'_>) -> CreateReply {
+    verdict::of_create(answer, reader, |body| {
         body.usable_id("job_id").filter(|_| !body.error_is_true())
     })
 }

@@ -1,6 +1,6 @@
 //! getJobResult: `{"api_token": …, "job_id": …}`, answered by a status and, in the end, a token.
 
-use crate::api::{AccountToken, Answer, PollReply, verdict};
+use crate::api::{AccountToken, Answer, PollReply, Reader, verdict};
 use crate::job::RemoteId;
 
 use super::begin_body;
@@ -23,7 +23,7 @@ pub(in crate::api) fn encode(account: &AccountToken, id: &RemoteId) -> Vec<u8> {
 pub(in crate::api) fn decode(
     answer: &Answer,
     members: &[String],
-    account: &AccountToken,
+    reader: &Reader<'_>,
 ) -> PollReply {
-    verdict::of_poll(answer, members, account)
+    verdict::of_poll(answer, members, reader)
 }

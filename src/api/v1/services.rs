@@ -1,9 +1,9 @@
 //! getService: `{"api_token": …}`, answered by a list of the kinds of job on offer.
 
 use crate::api::envelope::is_true;
-use crate::api::look_up::amount;
+use crate::api::look_up;
 use crate::api::loose::Loose;
-use crate::api::{AccountToken, Answer, LookUpError, Service, verdict};
+use crate::api::{AccountToken, Answer, LookUpError, Reader, Service, verdict};
 use crate::job::ForeignText;
 
 use super::begin_body;
@@ -21,13 +21,15 @@ pub(in crate::api) fn encode(account: &AccountToken) -> Vec<u8> {
 /// The services, in the answer's order. An entry without an id is passed over: it cannot be ordered.
 pub(in crate::api) fn decode(
     answer: &Answer,
-    account: &AccountToken,
+    reader: &Reader<'_>,
 ) -> Result<Vec<Service>, LookUpError> {
-    verdict::of_look_up(answer, account, "no list of services", |body| {
+    verdict::of_look_up(answer, reader, "no list of services", |body| {
         let Some(Loose::List(entries)) = body.get("service") else {
             return None;
         };
-        let services = entries.iter().filter_map(|entry| service(entry, account));
+        let services = entries
+            .iter()
+            .filter_map(|entry| service(entry, reader.account));
         Some(services.collect())
     })
 }
@@ -41,7 +43,7 @@ fn service(entry: &Loose<'_>, account: &AccountToken) -> Option<Service> {
     Some(Service {
         id: text("id"),
         name: text("name"),
-        price: entry.get("price").and_then(amount),
+        price: entry.get("price").and_then(look_up::price),
         avg_success: text("avg_success"),
         avg_time: text("avg_time"),
         is_active: entry.get("is_active").map(is_true),

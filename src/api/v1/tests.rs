@@ -1,7 +1,7 @@
 //! Every body that the service's documents print, and those reported of real servers and clients,
 //! against what they mean; then what no body may do.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,13 +10,25 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::api::Answer;
-use crate::api::{CreateReply, LookUpError, PollReply, Refusal, RefusalCause, RetryAfter};
+use crate::api::{
+    CreateReply, LookUpError, PollReply, Reader, Refusal, RefusalCause, RefusalRules, RetryAfter,
+};
 use crate::job::{Allowlist, Kinds, RemoteId, Request, RequestId, SiteRule};
 
 const ACCOUNT: &str = "s3cr3t-account";
 
 fn account() -> AccountToken {
     AccountToken::try_new(ACCOUNT).unwrap()
+}
+
+static MASKED: LazyLock<AccountToken> = LazyLock::new(account);
+static NO_RULES: LazyLock<RefusalRules> = LazyLock::new(RefusalRules::default);
+
+fn reader() -> Reader<'static> {
+    Reader {
+        account: &MASKED,
+        rules: &NO_RULES,
+    }
 }
 
 fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
@@ -37,7 +49,7 @@ fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
 
 /// A reply in few words: its class, and what is in it.
 fn create(status: u16, body: impl AsRef<[u8]>) -> String {
-    let reply = decode_create(&answer(status, body), &account());
+    let reply = decode_create(&answer(status, body), &reader());
     let shown = format!("{reply:?}");
     assert!(!shown.contains(ACCOUNT), "{shown}");
     match reply {
@@ -51,7 +63,7 @@ fn create(status: u16, body: impl AsRef<[u8]>) -> String {
 
 fn poll(status: u16, body: impl AsRef<[u8]>) -> String {
     let members = ["gRecaptchaResponse".to_owned(), "token".to_owned()];
-    let reply = decode_poll(&answer(status, body), &members, &account());
+    let reply = decode_poll(&answer(status, body), &members, &reader());
     let shown = format!("{reply:?}");
     for secret in [ACCOUNT, "P1_", "3AHJ_"] {
         assert!(!shown.contains(secret), "{shown}");
@@ -61,6 +73,7 @@ fn poll(status: u16, body: impl AsRef<[u8]>) -> String {
         PollReply::Pending => "pending".to_owned(),
         PollReply::UnknownStatus(status) => format!("status {status}"),
         PollReply::Failed(why) => format!("failed: {why}"),
+        PollReply::NoToken => "no token".to_owned(),
         PollReply::Refused(refusal) => refused(&refusal),
         PollReply::Throttled(_) => "throttled".to_owned(),
         PollReply::Transient(why) => format!("transient: {why}"),
@@ -181,16 +194,16 @@ const POLLS: &[(u16, &str, &str)] = &[
     (429, r#"{"status": "success", "result": "P1_x"}"#, "solved P1_x"),
     (502, r#"{"status": "success", "result": "P1_x"}"#, "solved P1_x"),
     // Success without a token is a failure
-    (200, r#"{"error": false, "status": "success", "result": ""}"#, "failed: success without a token"),
-    (200, r#"{"error": false, "status": "success", "result": "  "}"#, "failed: success without a token"),
-    (200, r#"{"error": false, "status": "success", "result": null}"#, "failed: success without a token"),
-    (200, r#"{"error": false, "status": "success"}"#, "failed: success without a token"),
-    (200, r#"{"error": false, "status": "success", "result": {}}"#, "failed: success without a token"),
-    (200, r#"{"error": false, "status": "success", "result": {"other": "P1_x"}}"#, "failed: success without a token"),
-    (200, r#"{"error": false, "status": "success", "result": ["P1_x"]}"#, "failed: success without a token"),
-    (200, r#"{"error": false, "status": "success", "result": 17}"#, "failed: success without a token"),
-    (200, r#"{"error": false, "status": "success", "result": "P1_\u0007x"}"#, "failed: success without a token"),
-    (200, r#"{"error": false, "status": "success", "result": "P1_\ud800"}"#, "failed: success without a token"),
+    (200, r#"{"error": false, "status": "success", "result": ""}"#, "no token"),
+    (200, r#"{"error": false, "status": "success", "result": "  "}"#, "no token"),
+    (200, r#"{"error": false, "status": "success", "result": null}"#, "no token"),
+    (200, r#"{"error": false, "status": "success"}"#, "no token"),
+    (200, r#"{"error": false, "status": "success", "result": {}}"#, "no token"),
+    (200, r#"{"error": false, "status": "success", "result": {"other": "P1_x"}}"#, "no token"),
+    (200, r#"{"error": false, "status": "success", "result": ["P1_x"]}"#, "no token"),
+    (200, r#"{"error": false, "status": "success", "result": 17}"#, "no token"),
+    (200, r#"{"error": false, "status": "success", "result": "P1_\u0007x"}"#, "no token"),
+    (200, r#"{"error": false, "status": "success", "result": "P1_\ud800"}"#, "no token"),
     // Contradictions: fail says fail, then error is a refusal
     (200, r#"{"error": true, "status": "fail", "message": "unsolvable"}"#, "failed: unsolvable"),
     (400, r#"{"error": true, "status": "failed", "message": "unsolvable"}"#, "failed: unsolvable"),
@@ -263,7 +276,7 @@ fn the_longest_token() {
         )
     };
     assert_eq!(poll(200, body(65_536)).len(), "solved ".len() + 65_536);
-    assert_eq!(poll(200, body(65_537)), "failed: success without a token");
+    assert_eq!(poll(200, body(65_537)), "no token");
 }
 
 #[test]
@@ -273,8 +286,8 @@ fn throttling_hands_on_how_long() {
         retry_after: wait,
         ..answer(429, "")
     };
-    assert!(matches!(decode_create(&answer, &account()), CreateReply::Throttled(w) if w == wait));
-    assert!(matches!(decode_poll(&answer, &[], &account()), PollReply::Throttled(w) if w == wait));
+    assert!(matches!(decode_create(&answer, &reader()), CreateReply::Throttled(w) if w == wait));
+    assert!(matches!(decode_poll(&answer, &[], &reader()), PollReply::Throttled(w) if w == wait));
 }
 
 #[test]
@@ -440,13 +453,13 @@ fn no_mutation_makes_a_panic_or_lets_a_secret_out() {
             }
         }
         let status = [200, 400, 429, 500][random.usize(..4)];
-        let reply = decode_create(&answer(status, &body), &account());
+        let reply = decode_create(&answer(status, &body), &reader());
         assert!(!format!("{reply:?}").contains(ACCOUNT));
         if let CreateReply::Created(id) = reply {
             created += 1;
             assert_eq!(RemoteId::from_json(&id.to_json()), Some(id));
         }
-        let reply = decode_poll(&answer(status, &body), &["token".to_owned()], &account());
+        let reply = decode_poll(&answer(status, &body), &["token".to_owned()], &reader());
         assert!(!format!("{reply:?}").contains(ACCOUNT));
         if let PollReply::Solved(token) = reply {
             solved += 1;
@@ -481,7 +494,7 @@ proptest! {
 }
 
 fn poll_plain(body: &str) -> String {
-    match decode_poll(&answer(200, body), &[], &account()) {
+    match decode_poll(&answer(200, body), &[], &reader()) {
         PollReply::Solved(token) => token.expose_secret().to_owned(),
         reply => format!("{reply:?}"),
     }
@@ -489,7 +502,9 @@ fn poll_plain(body: &str) -> String {
 
 #[test]
 fn words_of_refusals() {
-    use RefusalCause::{BadToken, Blocked, NoBalance, UnknownJob, Unrecognised};
+    use RefusalCause::{
+        BadRequest, BadToken, Blocked, NoBalance, Passing, UnknownJob, Unrecognised,
+    };
     // What it means of a create, and of a poll where that differs.
     let table: &[(&str, RefusalCause, Option<RefusalCause>)] = &[
         ("Invalid api token.", BadToken, None),
@@ -535,10 +550,10 @@ fn words_of_refusals() {
         ("ERROR_IP_NOT_ALLOWED", Blocked, None),
         ("ERROR_ACCOUNT_SUSPENDED", Blocked, None),
         // About one row, one kind or one moment: no fault of the account.
-        ("Invalid website key", Unrecognised, None),
-        ("Website key does not exist", Unrecognised, None),
-        ("Khoá trang web không hợp lệ", Unrecognised, None),
-        ("Invalid sitekey", Unrecognised, None),
+        ("Invalid website key", BadRequest, None),
+        ("Website key does not exist", BadRequest, None),
+        ("Khoá trang web không hợp lệ", BadRequest, None),
+        ("Invalid sitekey", BadRequest, None),
         ("Captcha token type not supported", Unrecognised, None),
         ("Captcha token is invalid", Unrecognised, None),
         ("Invalid token type", Unrecognised, None),
@@ -549,25 +564,34 @@ fn words_of_refusals() {
         ("Not enough workers", Unrecognised, None),
         ("Insufficient data", Unrecognised, None),
         ("Không đủ thông tin", Unrecognised, None),
-        (
-            "No workers available, 0 credits charged",
-            Unrecognised,
-            None,
-        ),
+        ("No workers available, 0 credits charged", Passing, None),
         ("Api token rate limit exceeded", Unrecognised, None),
         (
             "Api token is fine but for now this kind is disabled",
             Unrecognised,
             None,
         ),
+        ("Api token accepted. Website key invalid.", BadRequest, None),
+        ("ERROR_NO_SLOT_AVAILABLE", Passing, None),
+        ("ERROR_TASK_IS_MAINTENANCE", Passing, None),
+        ("System is under maintenance", Passing, None),
+        ("website_url is required.", BadRequest, None),
+        ("The data.websiteURL field must be a url", BadRequest, None),
+        ("Missing parameter: website_key", BadRequest, None),
+        ("Thiếu tham số website_url", BadRequest, None),
+        ("Tham số không hợp lệ", BadRequest, None),
+        ("Invalid type for website", Unrecognised, None),
+        ("Dịch vụ không hợp lệ", Unrecognised, None),
+        ("Hệ thống đang bảo trì, vui lòng thử lại sau", Passing, None),
+        ("Server quá tải", Passing, None),
+        ("Please try again later", Passing, None),
         (
-            "Api token accepted. Website key invalid.",
+            "Invalid job type, try again later",
             Unrecognised,
-            None,
+            Some(UnknownJob),
         ),
-        ("ERROR_NO_SLOT_AVAILABLE", Unrecognised, None),
-        ("ERROR_TASK_IS_MAINTENANCE", Unrecognised, None),
-        ("System is under maintenance", Unrecognised, None),
+        ("Website key invalid, try again later", BadRequest, None),
+        ("Your account is suspended, try again later", Blocked, None),
         ("MESSAGE_ERROR", Unrecognised, None),
         ("Invalid user id", Unrecognised, None),
         ("", Unrecognised, None),
@@ -643,7 +667,7 @@ fn in_words<T>(reply: Result<T, LookUpError>, told: impl FnOnce(T) -> String) ->
 #[test]
 fn every_balance_means_what_the_documents_say() {
     for (status, body, meaning) in BALANCES {
-        let reply = decode_balance(&answer(*status, body), &account());
+        let reply = decode_balance(&answer(*status, body), &reader());
         let words = in_words(reply, |balance| {
             assert_eq!((balance.voucher, balance.quantity), (None, None));
             format!("${}", balance.amount)
@@ -655,7 +679,7 @@ fn every_balance_means_what_the_documents_say() {
 #[test]
 fn services_are_told_in_their_own_words() {
     let services = |body: &str| {
-        in_words(decode_services(&answer(200, body), &account()), |list| {
+        in_words(decode_services(&answer(200, body), &reader()), |list| {
             list.iter()
                 .map(|s| {
                     let price = s.price.map(|p| p.to_string()).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use crate::api::look_up::amount;
 use crate::api::loose::Loose;
-use crate::api::{AccountToken, Answer, Balance, LookUpError, verdict};
+use crate::api::{AccountToken, Answer, Balance, LookUpError, Reader, verdict};
 
 use super::begin_body;
 
@@ -17,11 +17,8 @@ pub(in crate::api) fn encode(account: &AccountToken) -> Vec<u8> {
 }
 
 /// The balance, with what the service adds to it.
-pub(in crate::api) fn decode(
-    answer: &Answer,
-    account: &AccountToken,
-) -> Result<Balance, LookUpError> {
-    verdict::of_look_up(answer, account, "no balance", |body| {
+pub(in crate::api) fn decode(answer: &Answer, reader: &Reader<'_>) -> Result<Balance, LookUpError> {
+    verdict::of_look_up(answer, reader, "no balance", |body| {
         let quantity = body.get("quantity").and_then(Loose::as_written);
         Some(Balance {
             amount: amount(body.get("balance")?)?,

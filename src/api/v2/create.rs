@@ -2,7 +2,7 @@
 //! id.
 
 use crate::api::envelope::{push_string, push_values, wire_type};
-use crate::api::{AccountToken, Answer, CreateReply, Protocol, verdict};
+use crate::api::{AccountToken, Answer, CreateReply, Protocol, Reader, verdict};
 use crate::job::Request;
 
 use super::begin_body;
@@ -24,8 +24,8 @@ pub(in crate::api) fn encode(account: &AccountToken, request: &Request) -> Optio
 ///
 /// A usable `taskId` without an `errorId` other than 0 means created, whatever the HTTP status says.
 /// Known not to exist is it only after a decoded refusal or a 429.
-pub(in crate::api) fn decode(answer: &Answer, account: &AccountToken) -> CreateReply {
-    verdict::of_create(answer, account, |body| {
+pub(in crate::api) fn decode(answer: &Answer, reader: &Reader<'_>) -> CreateReply {
+    verdict::of_create(answer, reader, |body| {
         body.usable_id("taskId").filter(|_| !body.says_no())
     })
 }

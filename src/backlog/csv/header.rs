@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::job::{
-    Allowlist, Kind, Kinds, Place, Problem, RESULT_COLUMNS, Request, RequestId, Value,
+    Allowlist, Kind, Kinds, Micros, Place, Problem, RESULT_COLUMNS, Request, RequestId, Value,
 };
 
 use super::reader::Row;
@@ -312,6 +312,16 @@ impl Judge {
         };
         self.header_faults.append(&mut faults);
         self.plans.insert(name.to_owned(), plan);
+    }
+
+    /// Sets the prices of kinds.
+    pub(super) fn set_prices(&mut self, prices: &BTreeMap<String, Micros>) {
+        self.kinds.set_prices(prices);
+        for (name, plan) in &mut self.plans {
+            if let (Ok(plan), Some(kind)) = (plan, self.kinds.get(name)) {
+                plan.kind = Arc::clone(kind);
+            }
+        }
     }
 
     /// Whether there is such a kind.

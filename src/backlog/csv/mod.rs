@@ -55,16 +55,16 @@ mod tap;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Backlog, BacklogError, Claim, Claimed, Record, Ticket, UnknownCreatePolicy};
+use super::{Answer, Backlog, BacklogError, Claim, Claimed, Record, Ticket, UnknownCreatePolicy};
 use crate::api::Identity;
-use crate::job::{Allowlist, Kinds, Outcome};
+use crate::job::{Allowlist, Kinds, Micros, Outcome};
 
 pub use check::check;
 pub use crash::CrashPoint;
@@ -226,6 +226,11 @@ impl CsvBacklog {
         status::of(&self.journal.db, true).map_err(|e| self.journal.error(e))
     }
 
+    /// Sets prices, by kind, for what is claimed from now on. Adopted jobs keep what was set aside for them.
+    pub fn set_prices(&mut self, prices: &BTreeMap<String, Micros>) {
+        self.judge.set_prices(prices);
+    }
+
     fn now(&self) -> Timestamp {
         (self.wall_clock)()
     }
@@ -236,8 +241,13 @@ impl Backlog for CsvBacklog {
         self.claim_rows(max)
     }
 
-    async fn record(&mut self, batch: &[(Ticket, Record)], polls: u64) -> Result<(), BacklogError> {
-        self.record_batch(batch, polls)
+    async fn record(
+        &mut self,
+        batch: &[(Ticket, Record)],
+        polls: u64,
+    ) -> Result<Vec<Answer>, BacklogError> {
+        self.record_batch(batch, polls)?;
+        Ok(vec![Answer::Done; batch.len()])
     }
 
     async fn close(&mut self, why: &str) -> Result<(), BacklogError> {
