@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 
+use super::intake::Claimed;
 use super::*;
 use crate::job::{Micros, Status};
 use server::RedisServer;
