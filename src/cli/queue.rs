@@ -149,6 +149,7 @@ impl Desk {
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         let (code, hint) = match &error {
+            LinkError::Server(_) => return Self::new(ExitCode::Io, error),
             LinkError::Away(_) => (
                 ExitCode::Unavailable,
                 "is it what --redis-url names, and does it run? The same command may be given again",
@@ -166,7 +167,6 @@ impl From<LinkError> for Failure {
                 "another program uses a key of that name; choose another list or --redis-prefix",
             ),
             LinkError::TooOld { .. } => (ExitCode::Config, "Valkey 8 will do, too"),
-            LinkError::Server(_) => (ExitCode::Io, "-v shows more"),
         };
         Self::new(code, error).hint(hint)
     }
