@@ -233,6 +233,18 @@ impl Fixture {
             .await;
     }
 
+    /// The window of a finished request is over.
+    async fn age_tombstone(&mut self, id: &str) {
+        const SCRIPT: &str = r"
+local job = cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))
+job.t = 1
+redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack(job))
+redis.call('ZADD', KEYS[2], 1, ARGV[1])";
+        let mut eval = ::redis::cmd("EVAL");
+        eval.arg(SCRIPT).arg(2).arg(key("job")).arg(key("done"));
+        eval.arg(id).query_async::<()>(&mut self.con).await.unwrap();
+    }
+
     async fn outcomes(&mut self, list: &str) -> Vec<String> {
         let mut cmd = ::redis::cmd("LRANGE");
         cmd.arg(list).arg(0).arg(-1);
