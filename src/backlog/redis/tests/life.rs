@@ -11,12 +11,7 @@ async fn a_request_goes_from_the_list_to_its_result() {
     let raw = &claimed.raw[0];
     assert_eq!((raw.text.as_slice(), raw.takes), (&b"a"[..], 1));
     assert!(!claimed.empty && claimed.held.is_empty());
-    assert_eq!(f.admit(raw, "a").await, Admission::Admitted);
-    let mut own = Own {
-        id: "a".to_owned(),
-        epoch: raw.epoch,
-        step: 0,
-    };
+    let mut own = f.admitted(raw, "a").await;
     assert!(matches!(f.begin(&mut own).await, Begun::Slot(0)));
     assert_eq!(f.created(&mut own, "77").await, Answer::Done);
     let finish = own.finish(Status::Solved, Some("77"));
@@ -241,7 +236,7 @@ async fn two_requests_with_one_id_in_one_batch() {
     assert_eq!(
         answers,
         [
-            Admission::Admitted,
+            Admission::Admitted(Epoch(4)),
             Admission::Duplicate,
             Admission::Conflict
         ]
@@ -260,10 +255,10 @@ async fn a_message_is_admitted_once_and_by_its_holder() {
         (raw.key.as_str(), 2, &raw.text)
     );
     assert_eq!(f.admit(&raw, "a").await, Admission::Lost);
-    assert_eq!(f.admit(&again, "a").await, Admission::Admitted);
+    let own = f.admitted(&again, "a").await;
     assert_eq!(
         f.admit(&again, "a").await,
-        Admission::Admitted,
+        Admission::Admitted(own.epoch),
         "a repetition"
     );
     assert_eq!(f.admit(&raw, "a").await, Admission::Lost);
@@ -285,10 +280,13 @@ async fn deadlines_are_told_as_what_is_left() {
         payload: "{\"id\":\"a\"}",
         not_after_in_ms: Some(90_000),
     };
-    f.queue.admit(&mut f.con, &[item]).await.unwrap();
+    let admitted = f.queue.admit(&mut f.con, &[item]).await.unwrap();
+    let Admission::Admitted(epoch) = admitted[0] else {
+        panic!("{admitted:?}");
+    };
     let mut own = Own {
         id: "a".to_owned(),
-        epoch: raw.epoch,
+        epoch,
         step: 0,
     };
     f.begin(&mut own).await;
@@ -412,7 +410,7 @@ async fn amounts_and_epochs_keep_all_their_digits() {
     let huge = (1_i64 << 49) + 1;
     let _: () = f.cmd("HSET", "meta", &["epoch", &huge.to_string()]).await;
     let own = f.take("a").await;
-    assert_eq!(own.epoch, Epoch(u64::try_from(huge).unwrap() + 1));
+    assert_eq!(own.epoch, Epoch(u64::try_from(huge).unwrap() + 2));
     let spending = Spending {
         api: API,
         pace: FAST,

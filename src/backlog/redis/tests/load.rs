@@ -215,14 +215,16 @@ async fn batches_larger_than_one_call_and_larger_than_luas_stack() {
         });
     }
     let admitted = f.queue.admit(&mut f.con, &items).await.unwrap();
-    assert!(admitted.iter().all(|one| *one == Admission::Admitted));
-    let owns: Vec<Own> = raws
+    let owns: Vec<Own> = admitted
         .iter()
         .zip(&ids)
-        .map(|(raw, id)| Own {
-            id: id.clone(),
-            epoch: raw.epoch,
-            step: 0,
+        .map(|(admission, id)| match admission {
+            Admission::Admitted(epoch) => Own {
+                id: id.clone(),
+                epoch: *epoch,
+                step: 0,
+            },
+            other => panic!("{other:?}"),
         })
         .collect();
     let begins: Vec<Begin<'_>> = owns

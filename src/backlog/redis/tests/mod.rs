@@ -64,7 +64,12 @@ impl Fixture {
     async fn with(arguments: &[&str]) -> Self {
         let server = RedisServer::with(arguments);
         let client = ::redis::Client::open(server.url()).unwrap();
-        let con = client.get_multiplexed_async_connection().await.unwrap();
+        // A busy machine is no reason to fail.
+        let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let con = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .unwrap();
         Self {
             server,
             con,
@@ -120,6 +125,18 @@ impl Fixture {
         self.queue.admit(&mut self.con, &[item]).await.unwrap()[0]
     }
 
+    /// The job that a message becomes.
+    async fn admitted(&mut self, raw: &Raw, id: &str) -> Own {
+        match self.admit(raw, id).await {
+            Admission::Admitted(epoch) => Own {
+                id: id.to_owned(),
+                epoch,
+                step: 0,
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// A message that was claimed.
     async fn raw(&mut self, text: &str) -> Raw {
         self.push(&[text]).await;
@@ -129,12 +146,7 @@ impl Fixture {
     /// A claimed job of this id.
     async fn take(&mut self, id: &str) -> Own {
         let raw = self.raw(id).await;
-        assert_eq!(self.admit(&raw, id).await, Admission::Admitted);
-        Own {
-            id: id.to_owned(),
-            epoch: raw.epoch,
-            step: 0,
-        }
+        self.admitted(&raw, id).await
     }
 
     async fn begin(&mut self, own: &mut Own) -> Begun {
