@@ -162,6 +162,18 @@ async fn an_id_that_had_its_verdict_does_not_come_back() {
     assert_eq!(job.job("a").unwrap()["s"], "claimed");
     assert!(f.orphans().await.is_empty());
     assert!(matches!(f.begin(&mut own).await, Begun::Slot(_)));
+    // Nor after the end.
+    let mut other = f.waiting("b", "8").await;
+    let first = other.clone();
+    let retry = BackBy::Retry {
+        remote_id: "8",
+        refund: Micros::ZERO,
+        polls: 1,
+    };
+    f.back(&mut other, retry).await;
+    f.finish(other.finish(Status::Failed, None)).await;
+    assert_eq!(f.try_created(&first, "8").await, Answer::Lost);
+    assert!(f.orphans().await.is_empty());
     // A service may give out the id again: then it is the job.
     assert_eq!(f.created(&mut own, "1").await, Answer::Done);
     assert_eq!(Dump::of(&mut f.con).await.job("a").unwrap()["s"], "waiting");

@@ -94,6 +94,10 @@ async fn a_delayed_request_is_not_claimed_before_its_time() {
     let _: () = f.cmd("RPUSH", "ready", &["a"]).await;
     assert!(f.claim().await.held.is_empty());
     let _: () = f.cmd("ZADD", "delayed", &["1", "a"]).await;
+    let held = f.claim().await.held.remove(0);
+    assert_eq!(held.id, "a");
+    // Its time is forgotten with it.
+    f.release(&Own::of(&held), Duration::ZERO).await;
     assert_eq!(f.claim().await.held[0].id, "a");
 }
 

@@ -235,6 +235,10 @@ async fn what_was_given_up_is_kept_and_can_be_taken_up_again() {
     };
     assert_eq!(f.try_created(&first, "1").await, Answer::Lost);
     assert!(f.orphans().await.is_empty());
+    // Another one of that generation is not this one's.
+    assert_eq!(f.try_created(&first, "7").await, Answer::Lost);
+    assert_eq!(f.orphans().await.len(), 1);
+    assert!(matches!(f.try_begin(&again, None).await, Begun::Slot(_)));
     let raw = f.raw("b").await;
     assert_eq!(f.admit(&raw, "b").await, Admission::Duplicate);
     // A producer can ask for it anew, too; then it is not among the dead any more.
@@ -243,7 +247,7 @@ async fn what_was_given_up_is_kept_and_can_be_taken_up_again() {
     let all = f.queue.requeue(&mut f.con, None).await.unwrap();
     assert_eq!((all.requeued, all.unknown), (1, 0));
     assert_eq!(f.claim().await.held[0].id, "c");
-    assert_eq!(f.counter("spent").await, 3 * PRICE);
+    assert_eq!(f.counter("spent").await, 4 * PRICE);
     Dump::of(&mut f.con).await.check();
 }
 
