@@ -272,12 +272,17 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 self.health.create_put_off();
             }
             CreateReply::Refused(_) | CreateReply::Throttled(_) => self.health.answered(),
-            CreateReply::NotSent(why) | CreateReply::Unknown(why) => {
+            CreateReply::NotSent(why) | CreateReply::Unknown { why, .. } => {
                 self.health.create_failed(now);
                 self.last_fault = why.to_string();
             }
         }
         self.tell_of_circuit(was_open);
+        if let CreateReply::Unknown { pause, .. } = &reply
+            && pause.is_some()
+        {
+            self.throttle(*pause);
+        }
         let doubts = match &reply {
             CreateReply::Created(_) => {
                 self.jobs[key].trust();
