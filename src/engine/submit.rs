@@ -229,9 +229,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
             let Some(key) = self.sends.pop_front() else {
                 return;
             };
-            if now < self.held_until {
-                // The service asked for a pause since: what is begun does not leave in it, nor does it
-                // stay in doubt for as long.
+            if self.submit_limiter.is_void(self.jobs[key].due) {
+                // The service asked for a pause since, or most calls failed: what is begun does not
+                // leave, nor does it stay in doubt for as long.
                 self.begun -= 1;
                 self.give_back_begun(key);
                 self.record(key, Record::Withdraw, After::Requeue(Duration::ZERO));
@@ -415,7 +415,10 @@ impl<T: Transport + 'static> Engine<'_, T> {
     pub(super) fn tell_of_circuit(&mut self, was_open: bool) {
         match (was_open, self.health.is_open()) {
             (false, true) => self.observer.on(&Event::CircuitOpened),
-            (true, false) => self.observer.on(&Event::CircuitClosed),
+            (true, false) => {
+                self.observer.on(&Event::CircuitClosed);
+                self.bring_polls_forward();
+            }
             _ => {}
         }
     }
