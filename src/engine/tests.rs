@@ -1,6 +1,8 @@
 //! The engine on the paused clock: a simulator without sockets, a backlog in memory, and kills at
 //! any instant. No test here waits for real time.
 
+mod outage;
+
 use std::cell::RefCell;
 use std::num::NonZeroU32;
 use std::rc::Rc;

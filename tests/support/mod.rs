@@ -51,6 +51,17 @@ impl Api {
         ledger["totals"].clone()
     }
 
+    /// Creates in each second since the simulator's start.
+    pub fn creates_per_second(&self) -> Vec<u64> {
+        let seconds: Value =
+            serde_json::from_str(&self.get("/ledger/seconds")).expect("the seconds are JSON");
+        let creates = seconds["creates"].as_array().expect("a list");
+        creates
+            .iter()
+            .map(|n| n.as_u64().expect("a count"))
+            .collect()
+    }
+
     /// The ledger's jobs.
     pub fn jobs(&self) -> Vec<Value> {
         let lines = self.get("/ledger/jobs");
