@@ -7,7 +7,7 @@
 //! | layer | module |
 //! | --- | --- |
 //! | 0 | [`job`] |
-//! | 1 | [`api`], [`backlog`], [`sink`] |
+//! | 1 | [`redis`], [`api`], [`backlog`], [`sink`] |
 //! | 2 | [`engine`], [`simulator`] |
 //! | 3 | [`config`], [`telemetry`] |
 //! | 4 | [`cli`] |
@@ -20,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod job;
+pub mod redis;
 pub mod simulator;
 pub mod sink;
 pub mod telemetry;

@@ -98,14 +98,15 @@ fn a_wrong_command_line_is_2_and_says_why_on_stderr() {
             "--colour",
         ),
         (
-            &["run", "--from", "redis:jobs", "--to", "b.csv"],
-            "not in this version",
+            &["work", "--from", "a.csv", "--to", "b.csv"],
+            "must be a list of Redis",
         ),
         (
             &["run", "--from", "a.csv", "--to", "redis://host"],
             "--redis-url",
         ),
-        (&["status", "redis:jobs"], "not in this version"),
+        (&["status", "redis:jobs"], "status --from redis:LIST"),
+        (&["requeue", "--from", "redis:jobs"], "--all"),
         (
             &["simulate", "--fail-rate", "2"],
             "--fail-rate: must lie between 0 and 1",
@@ -225,15 +226,16 @@ fn check_says_what_holds_and_why() {
     let Ran { code, out, err } = ran(output);
     assert_eq!((code, err.as_str()), (0, ""));
     for (value, origin) in [
-        ("max_in_flight     = 7 ", "(config.toml:2)"),
-        ("submit_rate       = 5/s ", "(POLLWHEEL_SUBMIT_RATE)"),
-        ("attempts          = 3 ", "(--attempts)"),
-        ("max_connections   = 32 ", "(default)"),
-        ("authorized_site   = *.example.com ", "(--authorized-site)"),
+        ("max_in_flight = 7 ", "(config.toml:2)"),
+        ("submit_rate = 5/s ", "(POLLWHEEL_SUBMIT_RATE)"),
+        ("attempts = 3 ", "(--attempts)"),
+        ("max_connections = 32 ", "(default)"),
+        ("authorized_site = *.example.com ", "(--authorized-site)"),
     ] {
         let line = out
             .lines()
-            .find(|line| line.contains(value))
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .find(|line| line.starts_with(value))
             .unwrap_or_else(|| panic!("{value} in\n{out}"));
         assert!(line.ends_with(origin), "{line}");
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// well, because a backlog writes through sinks and records which API a job lives at.
 const RANKS: &[(&str, u32)] = &[
     ("job", 0),
+    ("redis", 5),
     ("api", 10),
     ("sink", 11),
     ("backlog", 12),

@@ -7,10 +7,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use jiff::Timestamp;
+
 use crate::job::{ErrorClass, Micros, Outcome, Request, State, Status, Transition};
 
 use super::{
-    Backlog, BacklogError, Claim, Claimed, History, Record, Resume, Supply, Ticket, Waiting,
+    Answer, Backlog, BacklogError, Claim, Claimed, History, Record, Resume, Supply, Ticket, Waiting,
 };
 
 /// What survives.
@@ -29,6 +31,7 @@ pub(crate) struct Entry {
     pub(crate) history: History,
     pub(crate) waiting: Option<Waiting>,
     pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) not_after: Option<Timestamp>,
 }
 
 /// One life of the backlog.
@@ -49,6 +52,7 @@ impl Store {
             history: History::default(),
             waiting: None,
             outcomes: Vec::new(),
+            not_after: None,
         };
         let entries = requests.into_iter().map(entry).collect();
         Rc::new(RefCell::new(Self {
@@ -118,7 +122,7 @@ impl MemoryBacklog {
             Record::Created(_) => Transition::Created,
             Record::Retry { .. } => Transition::Retry,
             Record::Finish { .. } => Transition::Finish,
-            Record::Release { polls } => {
+            Record::Release { polls, .. } => {
                 entry.history.polls += polls;
                 return Ok(());
             }
@@ -179,11 +183,13 @@ impl Backlog for MemoryBacklog {
                     (State::Waiting, Some(waiting)) => Resume::Waiting(waiting.clone()),
                     _ => Resume::Queued,
                 },
+                not_after: entry.not_after,
             });
         }
         Ok(Claimed {
             jobs,
             settled: Vec::new(),
+            in_doubt: 0,
             supply: if self.unclaimed.is_empty() {
                 Supply::Exhausted
             } else {
@@ -196,7 +202,7 @@ impl Backlog for MemoryBacklog {
         &mut self,
         batch: &[(Ticket, Record)],
         _polls: u64,
-    ) -> Result<(), BacklogError> {
+    ) -> Result<Vec<Answer>, BacklogError> {
         if self.full_for > 0 {
             self.full_for -= 1;
             let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
@@ -216,7 +222,7 @@ impl Backlog for MemoryBacklog {
             }
             self.apply(*ticket, record)?;
         }
-        Ok(())
+        Ok(vec![Answer::Done; batch.len()])
     }
 
     async fn close(&mut self, _why: &str) -> Result<(), BacklogError> {

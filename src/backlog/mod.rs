@@ -10,20 +10,26 @@
 //! * Illegal transitions ([`crate::job::State::after`]) are refused as a fault of ours.
 
 mod csv;
+mod fleet;
 #[cfg(test)]
 pub(crate) mod memory;
+#[cfg(test)]
+pub(crate) mod memory_fleet;
 mod recorder;
+pub mod redis;
 
 use std::future::Future;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::job::{Micros, Outcome, RemoteId, Request};
 
 pub use csv::{
-    CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, InputReport, JournalStatus, LastRun,
-    OpenError, Opened, Pending, RowProblem, check, default_journal,
+    CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, GoodRow, GoodRows, InputReport,
+    JournalStatus, LastRun, OpenError, Opened, Pending, RowProblem, check, default_journal,
 };
+pub use fleet::{Answer, LeaseClock, News, PollSlots, Wake};
 pub use recorder::{Completion, Recorder, RecorderGone, RecordingEnd};
 
 /// The handle of a request within its backlog, for the life of a process.
@@ -41,6 +47,8 @@ pub struct Claim {
     pub history: History,
     /// Where it stands.
     pub resume: Resume,
+    /// When its owner has no more use for it, by the wall clock.
+    pub not_after: Option<Timestamp>,
 }
 
 /// What was done for a request, over all runs so far.
@@ -86,6 +94,8 @@ pub struct Claimed {
     /// Requests that were found unacceptable and already settled as rejected (a stream's bad rows, or
     /// `--skip-bad-rows`), or settled at the start (`crash_limit`, `unknown_create` under `fail`).
     pub settled: Vec<Outcome>,
+    /// Creates that were found without an answer, because their worker had ended: unknown ones.
+    pub in_doubt: u64,
     /// Whether there is more.
     pub supply: Supply,
 }
@@ -97,8 +107,9 @@ pub enum Supply {
     /// done, and let go so that records do not wait for it.
     #[default]
     More,
-    /// Nothing for now, and perhaps more later (a slow pipe).
-    NotYet,
+    /// Nothing for now, and perhaps more later (a slow pipe, an empty list): worth asking again after
+    /// this time, or at a [`Wake::Arrived`].
+    NotYet(Duration),
     /// Nothing any more.
     Exhausted,
 }
@@ -140,6 +151,8 @@ pub enum Record {
     Release {
         /// Polls of the job that are not recorded yet.
         polls: u32,
+        /// The request should not be begun before this time has passed.
+        delay: Duration,
     },
 }
 
@@ -154,6 +167,13 @@ pub enum BacklogError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The store cannot be reached. It may have recorded the batch or not; the same call, which changes
+    /// nothing where it did, may succeed later.
+    #[error("{what}")]
+    Away {
+        /// What cannot be reached, and why.
+        what: String,
     },
     /// It cannot be told what is durable (a failed fsync), or the store is damaged or was changed by
     /// another hand. The run must end.
@@ -180,26 +200,28 @@ pub enum UnknownCreatePolicy {
 /// A source of requests and the record of what became of them.
 ///
 /// Called by one caller, one call at a time. Blocking is allowed: production runs it on a thread of
-/// its own (see [`Recorder`]).
+/// its own (see [`Recorder`]). The calls with a body here are for a backlog that several workers share
+/// ([`fleet`]).
 pub trait Backlog {
-    /// Hands out up to `max` requests. A claim records nothing.
+    /// Hands out up to `max` requests. A claim records nothing that has to be undone.
     ///
     /// # Errors
     ///
     /// See [`BacklogError`]; nothing was claimed then.
     fn claim(&mut self, max: usize) -> impl Future<Output = Result<Claimed, BacklogError>>;
 
-    /// Records a batch, in order, atomically and durably. Repeating a batch that was recorded changes
-    /// nothing. `polls` is the run's number of polls so far, for the journal's totals.
+    /// Records a batch, in order and durably, and answers each record in its place; one with an answer
+    /// other than [`Answer::Done`] and [`Answer::Slot`] is not recorded. Repeating a batch that was recorded
+    /// changes nothing. `polls` is the run's number of polls so far, for the journal's totals.
     ///
     /// # Errors
     ///
-    /// See [`BacklogError`]; where it is `Retryable`, the same batch may be passed again.
+    /// See [`BacklogError`]; where it is `Retryable` or `Away`, the same batch may be passed again.
     fn record(
         &mut self,
         batch: &[(Ticket, Record)],
         polls: u64,
-    ) -> impl Future<Output = Result<(), BacklogError>>;
+    ) -> impl Future<Output = Result<Vec<Answer>, BacklogError>>;
 
     /// Puts everything in its final place at the end of a run (ordering, checkpoint), notes `why` it
     /// ended, and lets go.
@@ -208,4 +230,43 @@ pub trait Backlog {
     ///
     /// See [`BacklogError`].
     fn close(&mut self, why: &str) -> impl Future<Output = Result<(), BacklogError>>;
+
+    /// Waits until there is something to do that nobody asked for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what it would have told is told by the next call.
+    fn wake(&mut self) -> impl Future<Output = Wake> {
+        std::future::pending()
+    }
+
+    /// Looks after what is held: extends leases, hears what others did to it.
+    ///
+    /// # Errors
+    ///
+    /// See [`BacklogError`].
+    fn tend(&mut self) -> impl Future<Output = Result<News, BacklogError>> {
+        std::future::ready(Ok(News::default()))
+    }
+
+    /// Nobody who shares the backlog begins anything for this time: the service asked for a pause.
+    ///
+    /// # Errors
+    ///
+    /// See [`BacklogError`].
+    fn penalise(&mut self, _pause: Duration) -> impl Future<Output = Result<(), BacklogError>> {
+        std::future::ready(Ok(()))
+    }
+
+    /// Up to `many` instants at which a poll may leave, of the limit that all workers share.
+    ///
+    /// # Errors
+    ///
+    /// See [`BacklogError`].
+    fn poll_slots(
+        &mut self,
+        _many: usize,
+    ) -> impl Future<Output = Result<PollSlots, BacklogError>> {
+        std::future::ready(Ok(PollSlots::default()))
+    }
 }

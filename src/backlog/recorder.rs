@@ -9,9 +9,9 @@
 use std::time::Duration;
 use std::{io, thread};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Backlog, BacklogError, Claimed, Record, Ticket};
+use super::{Answer, Backlog, BacklogError, Claimed, News, PollSlots, Record, Ticket, Wake};
 
 /// Most records of a batch. Bounds the memory of a transaction and the wait for it.
 const LARGEST_BATCH: usize = 512;
@@ -31,18 +31,33 @@ enum Command {
     Claim {
         max: usize,
     },
+    Penalise(Duration),
+    PollSlots(usize),
     Close(String),
 }
 
 /// What was done.
 #[derive(Debug)]
 pub enum Completion {
-    /// The records of these tags are durable.
-    Recorded(Vec<usize>),
+    /// What became of the records of these tags.
+    Recorded(Vec<(usize, Answer)>),
     /// The answer to a claim.
     Claimed(Claimed),
+    /// A claim may bring something now.
+    Arrived,
+    /// Something happened to what is held.
+    News(News),
+    /// The answer to a call for poll slots.
+    PollSlots(PollSlots),
     /// Recording fails for now and is tried again until the engine lets go.
-    Stalled(String),
+    Stalled {
+        /// Why.
+        why: String,
+        /// Everything is tried again, because the store cannot be reached.
+        away: bool,
+    },
+    /// The store can be reached again.
+    Back,
     /// Recording or claiming failed for good. Nothing follows.
     Failed(BacklogError),
     /// The backlog is closed. Nothing follows.
@@ -72,9 +87,9 @@ impl Recorder {
     /// Two ends, for at most `capacity` jobs at a time.
     #[must_use]
     pub fn channel(capacity: usize) -> (Self, RecordingEnd) {
-        // One record per job, and beside them a claim, a close and a word on a stall.
-        let (commands, inbox) = mpsc::channel(capacity + 2);
-        let (outbox, completions) = mpsc::channel(capacity + 4);
+        // One record per job, and beside them one each of what concerns no job.
+        let (commands, inbox) = mpsc::channel(capacity + 8);
+        let (outbox, completions) = mpsc::channel(capacity + 8);
         (
             Self {
                 commands,
@@ -95,13 +110,36 @@ impl Recorder {
         capacity: usize,
     ) -> io::Result<(Self, thread::JoinHandle<()>)> {
         let (recorder, end) = Self::channel(capacity);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()?;
-        let thread = thread::Builder::new()
-            .name("recorder".to_owned())
-            .spawn(move || runtime.block_on(end.serve(backlog)))?;
+        let thread = on_thread(move || async move { end.serve(backlog).await })?;
         Ok((recorder, thread))
+    }
+
+    /// Like [`on_thread`](Self::on_thread), for a backlog that is opened there, because its connections
+    /// live there. What `open` says comes first.
+    ///
+    /// # Errors
+    ///
+    /// Where the system gives no thread.
+    pub fn opened_on_thread<B, R, F>(
+        open: impl FnOnce() -> F + Send + 'static,
+        capacity: usize,
+    ) -> io::Result<(Self, oneshot::Receiver<R>, thread::JoinHandle<()>)>
+    where
+        B: Backlog,
+        R: Send + 'static,
+        F: Future<Output = (Option<B>, R)>,
+    {
+        let (recorder, end) = Self::channel(capacity);
+        let (tell, told) = oneshot::channel();
+        let thread = on_thread(move || async move {
+            let (backlog, report) = open().await;
+            // Nobody listens where the process was told to stop meanwhile.
+            let is_heard = tell.send(report).is_ok();
+            if let (Some(backlog), true) = (backlog, is_heard) {
+                end.serve(backlog).await;
+            }
+        })?;
+        Ok((recorder, told, thread))
     }
 
     /// Asks for a record. `tag` comes back when it is durable.
@@ -133,6 +171,21 @@ impl Recorder {
         self.send(Command::Claim { max })
     }
 
+    /// Asks for instants at which polls may leave.
+    ///
+    /// # Errors
+    ///
+    /// [`RecorderGone`] where nobody will answer.
+    pub fn poll_slots(&self, many: usize) -> Result<(), RecorderGone> {
+        self.send(Command::PollSlots(many))
+    }
+
+    /// Asks that all who share the backlog pause. At best effort: where the channel is full of such
+    /// words, one more says nothing new.
+    pub fn penalise(&self, pause: Duration) {
+        let _ = self.send(Command::Penalise(pause));
+    }
+
     /// Asks to close the backlog, after everything asked before; `why` the run ended is noted.
     ///
     /// # Errors
@@ -161,79 +214,169 @@ impl Recorder {
     }
 }
 
+/// Runs a future on a thread of its own.
+fn on_thread<F: Future<Output = ()>>(
+    work: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    thread::Builder::new()
+        .name("recorder".to_owned())
+        .spawn(move || runtime.block_on(work()))
+}
+
+/// What one wake has to do.
+#[derive(Default)]
+struct Work {
+    tags: Vec<usize>,
+    batch: Vec<(Ticket, Record)>,
+    polls: u64,
+    claim: Option<usize>,
+    pause: Option<Duration>,
+    poll_slots: Option<usize>,
+    close: Option<String>,
+}
+
+impl Work {
+    fn of(commands: &mut Vec<Command>) -> Self {
+        let mut work = Self::default();
+        for command in commands.drain(..) {
+            match command {
+                Command::Record {
+                    tag,
+                    ticket,
+                    record,
+                    polls,
+                } => {
+                    work.tags.push(tag);
+                    work.batch.push((ticket, record));
+                    work.polls = polls;
+                }
+                Command::Claim { max } => work.claim = Some(max),
+                Command::Penalise(pause) => work.pause = work.pause.max(Some(pause)),
+                Command::PollSlots(many) => work.poll_slots = Some(many),
+                Command::Close(why) => work.close = Some(why),
+            }
+        }
+        work
+    }
+}
+
 impl RecordingEnd {
     /// Serves the engine on `backlog` until it closes it or lets go, or until it fails. Blocks where
     /// the backlog does.
     pub async fn serve<B: Backlog>(self, mut backlog: B) {
         let Self { mut inbox, outbox } = self;
         let mut commands = Vec::with_capacity(LARGEST_BATCH);
-        while inbox.recv_many(&mut commands, LARGEST_BATCH).await > 0 {
-            let mut tags = Vec::new();
-            let mut batch = Vec::new();
-            let mut polls_so_far = 0;
-            let mut claim = None;
-            let mut close = None;
-            for command in commands.drain(..) {
-                match command {
-                    Command::Record {
-                        tag,
-                        ticket,
-                        record,
-                        polls,
-                    } => {
-                        tags.push(tag);
-                        batch.push((ticket, record));
-                        polls_so_far = polls;
+        loop {
+            let wake = tokio::select! {
+                // Leases first: under load there is always a command.
+                biased;
+                wake = backlog.wake() => Some(wake),
+                many = inbox.recv_many(&mut commands, LARGEST_BATCH) => {
+                    if many == 0 {
+                        return;
                     }
-                    Command::Claim { max } => claim = Some(max),
-                    Command::Close(why) => close = Some(why),
+                    None
                 }
-            }
-            let done = async {
-                if !batch.is_empty() {
-                    insist(&mut backlog, &batch, polls_so_far, &outbox).await?;
-                    say(&outbox, Completion::Recorded(tags)).await;
-                }
-                if let Some(max) = claim {
-                    let claimed = backlog.claim(max).await?;
-                    say(&outbox, Completion::Claimed(claimed)).await;
-                }
-                if let Some(why) = &close {
-                    backlog.close(why).await?;
-                    say(&outbox, Completion::Closed).await;
-                }
-                Ok(())
             };
-            if let Err(error) = done.await {
-                say(&outbox, Completion::Failed(error)).await;
-                return;
-            }
-            if close.is_some() {
-                return;
+            let done = match wake {
+                Some(wake) => attend(&mut backlog, wake, &outbox).await,
+                None => serve_one(&mut backlog, Work::of(&mut commands), &outbox).await,
+            };
+            match done {
+                Ok(GoesOn::Yes) => {}
+                Ok(GoesOn::No) => return,
+                Err(error) => {
+                    say(&outbox, Completion::Failed(error)).await;
+                    return;
+                }
             }
         }
     }
 }
 
-/// Records `batch`, again and again where that may help, until the engine has let go.
-async fn insist<B: Backlog>(
+/// Whether the backlog is still open.
+enum GoesOn {
+    Yes,
+    No,
+}
+
+/// Does what the backlog itself wants done.
+async fn attend<B: Backlog>(
     backlog: &mut B,
-    batch: &[(Ticket, Record)],
-    polls: u64,
+    wake: Wake,
     outbox: &mpsc::Sender<Completion>,
-) -> Result<(), BacklogError> {
+) -> Result<GoesOn, BacklogError> {
+    match wake {
+        Wake::Arrived => say(outbox, Completion::Arrived).await,
+        Wake::Tend => {
+            let news = insist(backlog, outbox, async |b| b.tend().await).await?;
+            if !news.is_empty() {
+                say(outbox, Completion::News(news)).await;
+            }
+        }
+    }
+    Ok(GoesOn::Yes)
+}
+
+/// Does what the engine wants done.
+async fn serve_one<B: Backlog>(
+    backlog: &mut B,
+    work: Work,
+    outbox: &mpsc::Sender<Completion>,
+) -> Result<GoesOn, BacklogError> {
+    if let Some(pause) = work.pause {
+        insist(backlog, outbox, async |b| b.penalise(pause).await).await?;
+    }
+    if !work.batch.is_empty() {
+        let record = async |b: &mut B| b.record(&work.batch, work.polls).await;
+        let answers = insist(backlog, outbox, record).await?;
+        let recorded = work.tags.into_iter().zip(answers).collect();
+        say(outbox, Completion::Recorded(recorded)).await;
+    }
+    if let Some(many) = work.poll_slots {
+        let slots = insist(backlog, outbox, async |b| b.poll_slots(many).await).await?;
+        say(outbox, Completion::PollSlots(slots)).await;
+    }
+    if let Some(max) = work.claim {
+        let claimed = insist(backlog, outbox, async |b| b.claim(max).await).await?;
+        say(outbox, Completion::Claimed(claimed)).await;
+    }
+    if let Some(why) = &work.close {
+        backlog.close(why).await?;
+        say(outbox, Completion::Closed).await;
+        return Ok(GoesOn::No);
+    }
+    Ok(GoesOn::Yes)
+}
+
+/// Does something again and again where that may help, until the engine has let go.
+async fn insist<B: Backlog, T>(
+    backlog: &mut B,
+    outbox: &mpsc::Sender<Completion>,
+    mut what: impl AsyncFnMut(&mut B) -> Result<T, BacklogError>,
+) -> Result<T, BacklogError> {
     let mut told = false;
     loop {
-        match backlog.record(batch, polls).await {
+        let (why, away) = match what(backlog).await {
             Err(BacklogError::Retryable { what, source }) if !outbox.is_closed() => {
-                if !told {
-                    say(outbox, Completion::Stalled(format!("{what}: {source}"))).await;
-                    told = true;
-                }
-                tokio::time::sleep(RETRY_EVERY).await;
+                (format!("{what}: {source}"), false)
             }
-            result => return result,
+            Err(BacklogError::Away { what }) if !outbox.is_closed() => (what, true),
+            result => {
+                if told && result.is_ok() {
+                    say(outbox, Completion::Back).await;
+                }
+                return result;
+            }
+        };
+        if !told {
+            say(outbox, Completion::Stalled { why, away }).await;
+            told = true;
         }
+        tokio::time::sleep(RETRY_EVERY).await;
     }
 }
 

@@ -2,18 +2,37 @@
 
 use std::ffi::OsString;
 
+use crate::config::masked_url;
+
+const REDIS_URL: &str = "--redis-url";
+
 /// The command line of this process, quoted for a shell, less the flags that must not be repeated:
-/// `--fresh` would start anew, and `--abandon-paid` would give up what is under way.
+/// `--fresh` would start anew, and `--abandon-paid` would give up what is under way. A password in
+/// `--redis-url` is masked.
 #[must_use]
 pub(super) fn command(arguments: impl IntoIterator<Item = OsString>) -> String {
     let once = |word: &str| {
         let name = word.split('=').next().unwrap_or(word);
         matches!(name, "--fresh" | "--abandon-paid")
     };
+    let mut is_url = false;
+    let mut without_password = |word: String| {
+        if std::mem::replace(&mut is_url, word == REDIS_URL) {
+            return masked_url(&word);
+        }
+        match word
+            .strip_prefix(REDIS_URL)
+            .and_then(|rest| rest.strip_prefix('='))
+        {
+            Some(url) => format!("{REDIS_URL}={}", masked_url(url)),
+            None => word,
+        }
+    };
     let words: Vec<_> = arguments
         .into_iter()
         .map(|word| word.to_string_lossy().into_owned())
         .filter(|word| !once(word))
+        .map(&mut without_password)
         .map(|word| quote(&word))
         .collect();
     words.join(" ")
@@ -58,6 +77,20 @@ mod tests {
             .map(str::to_owned)
             .collect();
         assert_eq!(read, words);
+    }
+
+    #[test]
+    fn a_password_is_masked() {
+        let url = "redis://worker:hunter2@127.0.0.1/1";
+        let joined = format!("--redis-url={url}");
+        for words in [
+            &["run", "--redis-url", url, "-q"][..],
+            &["run", &joined, "-q"],
+        ] {
+            let shown = command(words.iter().map(OsString::from));
+            assert!(shown.contains("***@127.0.0.1:6379/1' -q"), "{shown}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
     }
 
     #[test]

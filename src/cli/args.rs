@@ -1,13 +1,19 @@
 //! The command line's grammar. The options that are settings come from the one table in
 //! [`crate::config`]; only the verbs and what is peculiar to them is written here.
 
+use std::ffi::OsStr;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use clap::builder::{StyledStr, Styles};
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use clap::builder::{StyledStr, Styles, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{
+    Arg, ArgAction, ArgGroup, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand,
+};
 
-use super::{ExitCode, Sink, Source};
+use super::{CsvFile, EndpointError, ExitCode, RedisList, Sink, Source};
 use crate::config::{Flags, SETTINGS, Section, Setting};
 
 /// A crash-safe batch runner for slow, paid web APIs: create a job, poll for its result, never pay twice
@@ -31,14 +37,26 @@ pub struct CommandLine {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Drain a CSV file and exit; the same command goes on after a crash
+    /// Drain a CSV file or a queue and exit; the same command goes on after a crash
     #[command(after_help = after_help())]
     Run(RunArgs),
+    /// Take requests from a list of Redis until told to stop; any number of workers share it
+    #[command(after_help = after_help())]
+    Work(WorkArgs),
     /// Validate settings and a file, say what a run would cost; sends nothing
     #[command(after_help = after_help())]
     Check(CheckArgs),
-    /// Say what a running, killed or finished run has done
+    /// Say what a running, killed or finished run has done, or how a queue stands
     Status(StatusArgs),
+    /// Check a CSV file and push its rows to a queue; twice is harmless
+    #[command(after_help = after_help())]
+    Push(PushArgs),
+    /// Take dead requests of a queue up again
+    Requeue(RequeueArgs),
+    /// Stop all workers of a queue from beginning anything; what is under way goes on
+    Pause(QueueArgs),
+    /// Let a paused queue go on
+    Resume(QueueArgs),
     /// Say what is left to spend and what the service offers
     #[command(after_help = after_help())]
     Account(AccountArgs),
@@ -49,11 +67,11 @@ pub enum Verb {
 /// `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Where requests come from: FILE.csv, or - for CSV on stdin
-    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
+    /// Where requests come from: FILE.csv, - for CSV on stdin, or redis:LIST
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true, value_parser = quietly::<Source>())]
     pub from: Source,
-    /// Where outcomes go: FILE.csv, or - for CSV on stdout
-    #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
+    /// Where outcomes go: FILE.csv, - for CSV on stdout, or redis:LIST
+    #[arg(long, value_name = "SINK", allow_hyphen_values = true, value_parser = quietly::<Sink>())]
     pub to: Sink,
     /// The settings given as flags.
     #[command(flatten)]
@@ -64,7 +82,7 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The input
-    #[arg(value_name = "FILE.csv")]
+    #[arg(value_name = "FILE.csv", value_parser = quietly::<CsvFile>())]
     pub file: CsvFile,
     /// The settings given as flags.
     #[command(flatten)]
@@ -73,16 +91,23 @@ pub struct CheckArgs {
 
 /// `status`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").args(["file", "from"]).required(true)))]
 pub struct StatusArgs {
     /// The run's output, or its journal
-    #[arg(value_name = "FILE.csv")]
-    pub file: CsvFile,
+    #[arg(value_name = "FILE.csv", value_parser = quietly::<CsvFile>())]
+    pub file: Option<CsvFile>,
+    /// The queue: the list that its requests come from
+    #[arg(long, value_name = "redis:LIST", value_parser = quietly::<RedisList>())]
+    pub from: Option<RedisList>,
     /// The journal, where --journal named one for the run
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
     pub journal: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// The settings given as flags.
+    #[command(flatten)]
+    pub settings: QueueFlags,
 }
 
 /// `account`.
@@ -96,21 +121,61 @@ pub struct AccountArgs {
     pub settings: ServiceFlags,
 }
 
-/// A file that `check` and `status` look at: no stream, and in this version no list of Redis.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CsvFile(pub PathBuf);
+/// `work`.
+#[derive(Debug, Args)]
+pub struct WorkArgs {
+    /// The list that requests come from
+    #[arg(long, value_name = "redis:LIST", value_parser = quietly::<RedisList>())]
+    pub from: RedisList,
+    /// Where outcomes go: redis:LIST, FILE.csv, or - for CSV on stdout
+    #[arg(long, value_name = "SINK", allow_hyphen_values = true, value_parser = quietly::<Sink>())]
+    pub to: Sink,
+    /// The settings given as flags.
+    #[command(flatten)]
+    pub settings: SettingFlags,
+}
 
-impl std::str::FromStr for CsvFile {
-    type Err = String;
+/// `push`.
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// The input
+    #[arg(value_name = "FILE.csv", value_parser = quietly::<CsvFile>())]
+    pub file: CsvFile,
+    /// The list that workers take requests from
+    #[arg(long, value_name = "redis:LIST", value_parser = quietly::<RedisList>())]
+    pub to: RedisList,
+    /// The settings given as flags.
+    #[command(flatten)]
+    pub settings: SettingFlags,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse::<Sink>().map_err(|e| e.to_string())? {
-            Sink::File(path) => Ok(Self(path)),
-            Sink::Stdout => {
-                Err("a stream cannot be looked at ahead or afterwards; name a file".to_owned())
-            }
-        }
-    }
+/// `requeue`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").args(["ids", "all"]).required(true)))]
+pub struct RequeueArgs {
+    /// Ids of dead requests
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// All dead requests
+    #[arg(long)]
+    pub all: bool,
+    /// The queue: the list that its requests come from
+    #[arg(long, value_name = "redis:LIST", value_parser = quietly::<RedisList>())]
+    pub from: RedisList,
+    /// The settings given as flags.
+    #[command(flatten)]
+    pub settings: QueueFlags,
+}
+
+/// `pause` and `resume`.
+#[derive(Debug, Args)]
+pub struct QueueArgs {
+    /// The queue: the list that its requests come from
+    #[arg(long, value_name = "redis:LIST", value_parser = quietly::<RedisList>())]
+    pub from: RedisList,
+    /// The settings given as flags.
+    #[command(flatten)]
+    pub settings: QueueFlags,
 }
 
 /// `simulate`. The forms of the values are the simulator's own; see its settings.
@@ -166,12 +231,78 @@ pub struct SimulateArgs {
 #[derive(Debug, Default)]
 pub struct SettingFlags(pub Flags);
 
-/// `--config` and those flags of the settings' table that say which service is meant.
+/// `--config` and some flags of the settings' table.
 #[derive(Debug, Default)]
-pub struct ServiceFlags(pub Flags);
+pub struct SomeFlags<P>(pub Flags, PhantomData<P>);
 
-/// The keys of those.
-const SERVICE: [&str; 3] = ["base_url", "protocol", "simulate"];
+/// Picks settings of the table.
+pub trait Pick {
+    /// Whether this is one.
+    fn picks(setting: &Setting) -> bool;
+}
+
+/// Those that say which service is meant.
+#[derive(Debug, Default)]
+pub struct OfService;
+
+/// Those that say where Redis is and what our keys are called there.
+#[derive(Debug, Default)]
+pub struct OfQueue;
+
+/// The flags of verbs that ask the service.
+pub type ServiceFlags = SomeFlags<OfService>;
+/// The flags of verbs that look at a queue.
+pub type QueueFlags = SomeFlags<OfQueue>;
+
+impl Pick for OfService {
+    fn picks(setting: &Setting) -> bool {
+        matches!(setting.key, "base_url" | "protocol" | "simulate")
+    }
+}
+
+impl Pick for OfQueue {
+    fn picks(setting: &Setting) -> bool {
+        setting.has_flag()
+            && matches!(
+                setting.key,
+                "redis_url"
+                    | "redis_username"
+                    | "redis_sentinel_username"
+                    | "redis_ca_file"
+                    | "redis_cert_file"
+                    | "redis_key_file"
+                    | "redis_prefix"
+            )
+    }
+}
+
+/// Reads a source, a sink, a list or a file without repeating it where it is none: it may be a URL with
+/// a password.
+#[derive(Clone)]
+struct Quietly<T>(PhantomData<fn() -> T>);
+
+fn quietly<T>() -> Quietly<T> {
+    Quietly(PhantomData)
+}
+
+impl<T> TypedValueParser for Quietly<T>
+where
+    T: FromStr<Err = EndpointError> + Clone + Send + Sync + 'static,
+{
+    type Value = T;
+
+    fn parse_ref(&self, cmd: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        let text = value
+            .to_str()
+            .ok_or_else(|| clap::Error::new(ErrorKind::InvalidUtf8).with_cmd(cmd))?;
+        text.parse().map_err(|e| {
+            let arg = arg.map(ToString::to_string).unwrap_or_default();
+            let message =
+                format!("invalid value for '{arg}': {e}\n\nFor more information, try '--help'.\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd)
+        })
+    }
+}
 
 const CONFIG: &str = "config";
 const SITE: &str = "authorized_site";
@@ -228,13 +359,9 @@ fn given(matches: &ArgMatches, wanted: impl Fn(&Setting) -> bool) -> Flags {
     flags
 }
 
-fn names_service(setting: &Setting) -> bool {
-    SERVICE.contains(&setting.key)
-}
-
-impl Args for ServiceFlags {
+impl<P: Pick> Args for SomeFlags<P> {
     fn augment_args(cmd: Command) -> Command {
-        with_config(cmd).args(SETTINGS.iter().filter(|s| names_service(s)).map(option))
+        with_config(cmd).args(SETTINGS.iter().filter(|s| P::picks(s)).map(option))
     }
 
     fn augment_args_for_update(cmd: Command) -> Command {
@@ -242,9 +369,9 @@ impl Args for ServiceFlags {
     }
 }
 
-impl FromArgMatches for ServiceFlags {
+impl<P: Pick> FromArgMatches for SomeFlags<P> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self(given(matches, names_service)))
+        Ok(Self(given(matches, P::picks), PhantomData))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -317,7 +444,8 @@ fn after_help() -> String {
 Every setting can also be given by a variable (POLLWHEEL_MAX_IN_FLIGHT=500)
 or in the configuration file (max_in_flight = 500); the flag wins, then the variable, then
 the file. The account token comes from POLLWHEEL_API_TOKEN, or the file that api_token_file
-names, and from nowhere else.
+names, and from nowhere else; Redis' password from POLLWHEEL_REDIS_PASSWORD, the file that
+redis_password_file names, or the URL.
 
 Examples:
   pollwheel run --from jobs/sample.csv --to results.csv --simulate
@@ -325,6 +453,9 @@ Examples:
   pollwheel run --from requests.csv --to results.csv --max-spend 1.50
   pollwheel run --from - --to - < requests.csv | mail-results
   pollwheel status results.csv
+  pollwheel work --from redis:solve:requests --to redis:solve:results --redis-url redis://127.0.0.1:6379
+  pollwheel push requests.csv --to redis:solve:requests
+  pollwheel status --from redis:solve:requests
   pollwheel account --json
 
 Exit codes:
@@ -387,26 +518,116 @@ mod tests {
             "summary",
             "log-format",
             "log-level",
+            "redis-url",
         ] {
             assert!(options.contains(&option), "--{option}");
         }
         assert!(
-            !options.iter().any(|option| option.contains("token")),
-            "a token is no flag"
+            !options
+                .iter()
+                .any(|option| option.contains("token") || option.contains("password")),
+            "a secret is no flag"
         );
     }
 
     #[test]
-    fn redis_is_refused_as_usage() {
+    fn the_verbs_of_a_queue() {
         for words in [
             &["run", "--from", "redis:jobs", "--to", "out.csv"][..],
             &["run", "--from", "in.csv", "--to", "redis:done"],
-            &["status", "redis:jobs"],
+            &[
+                "work",
+                "--from",
+                "redis:jobs",
+                "--to",
+                "redis:done",
+                "--redis-lease",
+                "5s",
+            ],
+            &["work", "--from", "redis:jobs", "--to", "-"],
+            &["push", "in.csv", "--to", "redis:jobs", "--skip-bad-rows"],
+            &[
+                "status",
+                "--from",
+                "redis:jobs",
+                "--json",
+                "--redis-url",
+                "redis://h",
+            ],
+            &["requeue", "a", "b", "--from", "redis:jobs"],
+            &["requeue", "--all", "--from", "redis:jobs"],
+            &["pause", "--from", "redis:jobs", "--redis-prefix", "x:"],
+            &["resume", "--from", "redis:jobs", "--config", "c.toml"],
+        ] {
+            assert!(
+                parse(words).is_ok(),
+                "{words:?}: {}",
+                parse(words).unwrap_err()
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_queue_needs_and_cannot_have() {
+        for (words, why) in [
+            (&["status", "redis:jobs"][..], "status --from redis:LIST"),
+            (&["status"], "required"),
+            (
+                &["status", "a.csv", "--from", "redis:jobs"],
+                "cannot be used with",
+            ),
+            (
+                &["status", "--from", "redis:jobs", "--journal", "j"],
+                "cannot be used with",
+            ),
+            (&["status", "--from", "a.csv"], "must be a list of Redis"),
+            (
+                &["work", "--from", "a.csv", "--to", "b.csv"],
+                "must be a list of Redis",
+            ),
+            (
+                &["work", "--from", "redis:", "--to", "b.csv"],
+                "names no list",
+            ),
+            (&["push", "-", "--to", "redis:jobs"], "stream"),
+            (
+                &["push", "a.csv", "--to", "b.csv"],
+                "must be a list of Redis",
+            ),
+            (&["requeue", "--from", "redis:jobs"], "required"),
+            (
+                &["requeue", "a", "--all", "--from", "redis:jobs"],
+                "cannot be used with",
+            ),
+            (&["pause"], "--from"),
+            (&["check", "redis:jobs"], "must be a CSV file"),
         ] {
             let error = parse(words).unwrap_err();
             assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().contains("not in this version"), "{error}");
+            assert!(error.to_string().contains(why), "{words:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_password_in_the_place_of_a_list_is_not_repeated() {
+        let url = "redis://worker:hunter2@127.0.0.1:6379";
+        for words in [
+            &["run", "--from", url, "--to", "out.csv"][..],
+            &["run", "--from", "in.csv", "--to", url],
+            &["work", "--from", url, "--to", "-"],
+            &["push", "in.csv", "--to", url],
+            &["status", "--from", url],
+            &["status", url],
+            &["pause", "--from", url],
+        ] {
+            let error = parse(words).unwrap_err().to_string();
+            assert!(
+                error.contains("--redis-url") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
+        let parsed = parse(&["pause", "--from", "redis:jobs", "--redis-url", url]).unwrap();
+        assert!(!format!("{parsed:?}").contains("hunter2"));
     }
 
     #[test]

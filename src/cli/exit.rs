@@ -16,7 +16,7 @@ pub enum ExitCode {
     Limit = 3,
     /// Bad input; nothing was sent.
     BadInput = 65,
-    /// The service is unreachable.
+    /// The service or Redis is unreachable.
     Unavailable = 69,
     /// Input/output: not writable, changed by another hand, disk full, damaged journal.
     Io = 74,
@@ -49,7 +49,7 @@ impl ExitCode {
             "stopped early by a limit (spend, run time, failures, empty balance)",
         ),
         (Self::BadInput, "bad input, nothing was sent"),
-        (Self::Unavailable, "service unreachable"),
+        (Self::Unavailable, "service or Redis unreachable"),
         (
             Self::Io,
             "input/output: not writable, changed by another hand, disk full, damaged journal",
@@ -79,7 +79,10 @@ impl ExitCode {
             StopReason::BadToken(_) | StopReason::Blocked(_) | StopReason::Refusals(_) => {
                 Self::NotAuthorized
             }
-            StopReason::Unreachable(_) | StopReason::LongPause(_) => Self::Unavailable,
+            StopReason::Unreachable(_)
+            | StopReason::LongPause(_)
+            | StopReason::BacklogAway(_)
+            | StopReason::Backlog(BacklogError::Away { .. }) => Self::Unavailable,
             StopReason::Interrupted => Self::Interrupted,
             StopReason::Terminated => Self::Terminated,
             StopReason::CannotRecord(_)

@@ -36,6 +36,9 @@ pub(super) fn explain(stop: &StopReason) -> String {
         StopReason::CannotRecord(why) => {
             format!("nothing can be recorded: {}; make room or mend it", safe(why))
         }
+        StopReason::BacklogAway(why) => {
+            format!("Redis was out of reach for too long: {}; jobs that are recorded there are polled on by the next worker", safe(why))
+        }
         StopReason::Backlog(error) => {
             // The chain belongs together here: this is the one place where it is printed.
             let mut text = safe(&error.to_string()).into_owned();

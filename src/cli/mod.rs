@@ -7,27 +7,34 @@ mod account;
 mod again;
 mod args;
 mod check;
+mod conclude;
+mod drive;
 mod endpoint;
 mod exit;
 mod explain;
 mod failure;
 mod preflight;
 mod print;
+mod push;
+mod queue;
+mod queue_status;
 mod refusal;
 mod run;
 mod simulate;
 mod status;
 mod transport;
+mod work;
 
 use clap::Parser;
 
 use crate::{config, telemetry};
 
 pub use args::{
-    AccountArgs, CheckArgs, CommandLine, CsvFile, RunArgs, ServiceFlags, SettingFlags,
-    SimulateArgs, StatusArgs, Verb,
+    AccountArgs, CheckArgs, CommandLine, OfQueue, OfService, Pick, PushArgs, QueueArgs, QueueFlags,
+    RequeueArgs, RunArgs, ServiceFlags, SettingFlags, SimulateArgs, SomeFlags, StatusArgs, Verb,
+    WorkArgs,
 };
-pub use endpoint::{EndpointError, Sink, Source};
+pub use endpoint::{CsvFile, EndpointError, RedisList, Sink, Source};
 pub use exit::ExitCode;
 pub use failure::Failure;
 
@@ -50,6 +57,11 @@ pub fn main() -> std::process::ExitCode {
     };
     let ended = match command_line.verb {
         Verb::Run(args) => run::run(args),
+        Verb::Work(args) => work::work(&args),
+        Verb::Push(args) => push::push(&args),
+        Verb::Requeue(args) => queue::requeue(&args),
+        Verb::Pause(args) => queue::pause(&args),
+        Verb::Resume(args) => queue::resume(&args),
         Verb::Check(args) => check::check(&args),
         Verb::Status(args) => status::status(&args),
         Verb::Account(args) => account::account(&args),

@@ -3,23 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::process;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::explain::explain;
+use super::conclude::{Standing, conclude};
+use super::drive::{Driven, Pace, drive, listen};
 use super::preflight::{self, Ahead};
-use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print, transport};
-use crate::api::{Client, Transport};
+use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print, work};
 use crate::backlog::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
 };
-use crate::config::{Config, Environment, LogFormat, Settings};
-use crate::engine::{self, Engine, Report, Signal};
-use crate::telemetry::{
-    Distributions, EventLog, Observers, Progress, RunView, Screen, Summary, Totals, start_log,
-    table,
-};
+use crate::config::{Config, Environment, Settings};
+use crate::engine::{self, Report, Signal};
+use crate::telemetry::{Distributions, Screen, Summary, start_log};
 
 /// Runs to the end, or as far as it gets.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
@@ -28,6 +24,9 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         to,
         settings: flags,
     } = args;
+    if let Source::Redis(list) = &from {
+        return work::serve(list, &to, &flags.0, work::Until::Empty);
+    }
     let config = Config::load(&flags.0, Environment::of_process())?;
     let settings = &config.settings;
     let screen = Screen::stderr();
@@ -69,22 +68,18 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let capacity = engine::most_jobs(settings.max_in_flight);
     let (recorder, recorder_thread) = Recorder::on_thread(backlog, capacity)
         .map_err(|e| Failure::new(ExitCode::Io, e).hint("the system gives no further thread"))?;
-    let mut log = EventLog;
-    let mut distributions = Distributions::default();
-    let mut progress = (!settings.is_quiet())
-        .then(|| runtime.block_on(async { Progress::start(screen, to_settle(&opened)) }));
-    let report = {
-        let mut all: Vec<&mut dyn engine::Observer> = vec![&mut log, &mut distributions];
-        if let Some(progress) = &mut progress {
-            all.push(progress);
-        }
-        let mut observers = Observers::new(all);
-        let end = drive(&config, recorder, &opened, &mut observers, signals);
-        runtime.block_on(end)?
-    };
-    if let Some(mut progress) = progress {
-        progress.stop();
-    }
+    let pace = Pace::alone(opened.spent_before, settings.drain_timeout);
+    let Driven {
+        report,
+        distributions,
+    } = drive(
+        &runtime,
+        &config,
+        recorder,
+        pace,
+        to_settle(&opened),
+        (screen, signals),
+    )?;
     if report.abrupt {
         // The recorder may be in the middle of a write; whatever it finished, the journal knows.
         print::note(&format!(
@@ -101,7 +96,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         let _ = listener.await;
     });
     let panicked = recorder_thread.join().is_err();
-    conclude(settings, &opened, &report, &distributions)?;
+    tell(settings, &opened, &report, &distributions)?;
     if panicked {
         return Err(Failure::new(
             ExitCode::Io,
@@ -155,10 +150,22 @@ fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSett
                 name: "stdin".to_owned(),
                 source: Box::new(std::io::stdin()),
             },
+            Source::Redis(_) => {
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    "a file cannot go to a list of Redis in this version; use pollwheel push",
+                ));
+            }
         },
         sink: match to {
             Sink::File(path) => CsvSink::File(path.clone()),
             Sink::Stdout => CsvSink::Stream(Box::new(std::io::stdout())),
+            Sink::Redis(_) => {
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    "a file cannot go to a list of Redis in this version; use pollwheel push",
+                ));
+            }
         },
         journal: settings.journal.clone(),
         delimiter: settings.delimiter,
@@ -220,26 +227,6 @@ fn refuse_summary_over(
     }
 }
 
-/// Takes the operator's signals from now on.
-fn listen() -> Result<(mpsc::Receiver<Signal>, tokio::task::JoinHandle<()>), Failure> {
-    let (send, signals) = mpsc::channel(2);
-    let io = |e| Failure::new(ExitCode::Io, e);
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
-    let listener = tokio::spawn(async move {
-        loop {
-            let signal = tokio::select! {
-                _ = interrupt.recv() => Signal::Interrupt,
-                _ = terminate.recv() => Signal::Terminate,
-            };
-            if send.send(signal).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok((signals, listener))
-}
-
 /// Where a test wants the process to die.
 fn crash_point() -> Result<Option<CrashPoint>, Failure> {
     let Some(text) = std::env::var_os("POLLWHEEL_CRASH_AT") else {
@@ -288,71 +275,8 @@ fn to_settle(opened: &Opened) -> Option<u64> {
     opened.to_go.map(|n| n + opened.adopted)
 }
 
-/// Runs the engine with the transport that the settings ask for.
-async fn drive(
-    config: &Config,
-    recorder: Recorder,
-    opened: &Opened,
-    observer: &mut dyn engine::Observer,
-    signals: mpsc::Receiver<Signal>,
-) -> Result<Report, Failure> {
-    let identity = config.identity()?;
-    if config.settings.simulate {
-        return Ok(work(
-            Client::new(transport::simulated(config), identity).with_rules(config.refusals.clone()),
-            config,
-            recorder,
-            opened,
-            observer,
-            signals,
-        )
-        .await);
-    }
-    Ok(work(
-        Client::new(transport::http(config)?, identity).with_rules(config.refusals.clone()),
-        config,
-        recorder,
-        opened,
-        observer,
-        signals,
-    )
-    .await)
-}
-
-async fn work<T: Transport + 'static>(
-    client: Client<T>,
-    config: &Config,
-    recorder: Recorder,
-    opened: &Opened,
-    observer: &mut dyn engine::Observer,
-    signals: mpsc::Receiver<Signal>,
-) -> Report {
-    let settings = &config.settings;
-    let engine = Engine::new(
-        client,
-        engine::Settings {
-            max_in_flight: settings.max_in_flight,
-            max_connections: settings.max_connections,
-            submit_rate: settings.submit_rate,
-            poll_rate: settings.poll_rate,
-            poll_floor: settings.poll_floor(),
-            on_unknown_create: settings.on_unknown_create,
-            max_runtime: settings.max_runtime,
-            max_failures: settings.max_failures,
-            max_spend: settings.max_spend,
-            spent_before: opened.spent_before,
-            drain_timeout: settings.drain_timeout,
-            wall_clock: jiff::Timestamp::now,
-        },
-        recorder,
-        observer,
-        signals,
-    );
-    engine.run().await
-}
-
-/// Says how it went: the table, the summary, and how to go on.
-fn conclude(
+/// Says how it went, over all runs on the journal.
+fn tell(
     settings: &Settings,
     opened: &Opened,
     report: &Report,
@@ -366,63 +290,17 @@ fn conclude(
         })
     };
     let status = journal.map(read).transpose()?;
-    let pending = match &status {
-        Some(status) => status.total.is_some().then(|| status.pending.all()),
-        None => None,
-    };
-    let again = again::command(std::env::args_os());
-    let why = explain(&report.stop);
-    let is_done = matches!(report.stop, engine::StopReason::Done);
-    if settings.log_format == LogFormat::Json {
-        // Whoever reads JSON lines gets nothing else.
-        let tally = &report.tally;
-        info!(
-            stop = report.stop.word(),
-            solved = tally.solved,
-            failed = tally.failed,
-            rejected = tally.rejected,
-            pending,
-            creates = tally.creates,
-            unknown_creates = tally.unknown_creates,
-            polls = tally.polls,
-            spend = %tally.spend,
-            elapsed_s = report.elapsed.as_secs_f64(),
-            "the run ended"
-        );
-        if !is_done {
-            error!(again, "{why}");
-        }
-    } else {
-        if !settings.is_quiet() {
-            print::note(&table(&RunView {
-                tally: &report.tally,
-                distributions,
-                elapsed: report.elapsed,
-                pending,
-                stop: &report.stop,
-            }));
-        }
-        if !is_done {
-            let place = journal.map_or_else(String::new, |journal| {
-                format!(
-                    "nothing is lost: {} has every step; to go on:\n",
-                    journal.display()
-                )
-            });
-            print::note(&format!("{why}\n{place}  {again}\n"));
-        }
-    }
-    if let Some(path) = &settings.summary {
-        let this_run = Totals::of_run(&report.tally, pending, report.elapsed);
-        let all_runs = status
-            .as_ref()
-            .map_or_else(|| this_run.clone(), super::status::totals);
-        Summary {
-            all_runs,
-            this_run,
-            stop: report.stop.word(),
-        }
-        .write(path)?;
-    }
-    Ok(())
+    conclude(
+        settings,
+        report,
+        distributions,
+        &Standing {
+            pending: status
+                .as_ref()
+                .filter(|status| status.total.is_some())
+                .map(|status| status.pending.all()),
+            place: journal.map(|journal| journal.display().to_string()),
+            all_runs: status.as_ref().map(super::status::totals),
+        },
+    )
 }

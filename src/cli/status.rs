@@ -5,18 +5,23 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ExitCode, Failure, StatusArgs, print};
+use super::{CsvFile, ExitCode, Failure, StatusArgs, print, queue_status};
 use crate::backlog::{self, JournalStatus};
 use crate::telemetry::{Totals, safe, span};
 
 /// Prints what the journal says.
 pub(super) fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
-    let path = args.journal.as_ref().unwrap_or(&args.file.0);
+    let file = match (&args.file, &args.from) {
+        (Some(CsvFile(file)), _) => file,
+        (None, Some(list)) => return queue_status::status(args, list),
+        (None, None) => unreachable!("the command line has one of them"),
+    };
+    let path = args.journal.as_ref().unwrap_or(file);
     let view = StatusView::from(&JournalStatus::read(path)?);
     let text = if args.json {
         view.json()?
     } else {
-        view.render(&args.file.0.display().to_string())
+        view.render(&file.display().to_string())
     };
     print::out(&text)?;
     Ok(ExitCode::Success)

@@ -8,16 +8,22 @@ use secrecy::SecretString;
 
 /// What all our variables begin with.
 const PREFIX: &str = "POLLWHEEL_";
-/// The variable that holds the account token.
-const TOKEN: &str = "API_TOKEN";
+/// The variables that hold secrets, which are values of nothing else: no flag and no file has them.
+const SECRETS: [&str; 3] = [TOKEN, REDIS_PASSWORD, SENTINEL_PASSWORD];
+/// The account token.
+pub(super) const TOKEN: &str = "API_TOKEN";
+/// Redis' password.
+pub(super) const REDIS_PASSWORD: &str = "REDIS_PASSWORD";
+/// The Sentinels' password.
+pub(super) const SENTINEL_PASSWORD: &str = "REDIS_SENTINEL_PASSWORD";
 
-/// The variables that begin with `POLLWHEEL_`, read once. The account token stands apart from the
-/// others and in no `Debug` output.
+/// The variables that begin with `POLLWHEEL_`, read once. Secrets stand apart from the others and in
+/// no `Debug` output.
 #[derive(Clone, Default)]
 pub struct Environment {
     /// By key: `max_in_flight`. `None` where the value is not UTF-8.
     values: BTreeMap<String, Option<String>>,
-    token: Option<SecretString>,
+    secrets: BTreeMap<&'static str, SecretString>,
 }
 
 impl Environment {
@@ -39,8 +45,9 @@ impl Environment {
             if value.is_empty() {
                 continue;
             }
-            if name == TOKEN {
-                environment.token = Some(value.to_string_lossy().into_owned().into());
+            if let Some(secret) = SECRETS.into_iter().find(|secret| *secret == name) {
+                let text = value.to_string_lossy().into_owned();
+                environment.secrets.insert(secret, text.into());
             } else {
                 environment
                     .values
@@ -60,9 +67,9 @@ impl Environment {
         self.values.keys().map(String::as_str)
     }
 
-    /// The account token, not checked yet.
-    pub(super) fn token(&self) -> Option<&SecretString> {
-        self.token.as_ref()
+    /// A secret, not checked yet.
+    pub(super) fn secret(&self, name: &str) -> Option<&SecretString> {
+        self.secrets.get(name)
     }
 }
 
@@ -82,10 +89,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ours_are_taken_and_the_token_is_not_shown() {
+    fn ours_are_taken_and_secrets_are_not_shown() {
         let environment = Environment::from_pairs(
             [
                 ("POLLWHEEL_API_TOKEN", "hunter2"),
+                ("POLLWHEEL_REDIS_PASSWORD", "hunter2"),
+                ("POLLWHEEL_REDIS_SENTINEL_PASSWORD", "hunter2"),
                 ("POLLWHEEL_LIMIT", "5"),
                 ("PATH", "/bin"),
                 ("POLLWHEEL_JOB", ""),
@@ -94,6 +103,10 @@ mod tests {
         );
         assert_eq!(environment.keys().collect::<Vec<_>>(), ["limit"]);
         assert!(!format!("{environment:?}").contains("hunter2"));
-        assert!(environment.token().is_some());
+        assert!(
+            SECRETS
+                .iter()
+                .all(|name| environment.secret(name).is_some())
+        );
     }
 }

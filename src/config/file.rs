@@ -22,7 +22,7 @@ use toml::de::{DeTable, DeValue};
 use super::settings::SETTINGS;
 use super::{ConfigError, Origin, refusals};
 use crate::api::RefusalRule;
-use crate::job::{SiteRule, TomlFault, parse_toml};
+use crate::job::{SiteRule, TomlFault, closest, parse_toml};
 
 /// A file that was read.
 #[derive(Clone, Debug)]
@@ -34,10 +34,17 @@ pub(super) struct ConfigFile {
 }
 
 /// A value's text and place.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct FileValue {
     pub(super) text: String,
     pub(super) origin: Origin,
+}
+
+/// Without the text, which may hold a password.
+impl std::fmt::Debug for FileValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FileValue({})", self.origin)
+    }
 }
 
 /// The allowlist of a file, and its place.
@@ -151,6 +158,12 @@ fn unknown(name: &str) -> String {
                 "{shown}: the account token does not belong in this file; set POLLWHEEL_API_TOKEN, or name the file that holds it in api_token_file"
             );
         }
+        "redis_password" | "redis_sentinel_password" => {
+            return format!(
+                "{shown}: a password does not belong in this file; set {}, or name the file that holds it in {name}_file",
+                super::environment::variable(name)
+            );
+        }
         "config" => return "config: a file cannot name another; use --config".to_owned(),
         "authorized_site" | "authorized_sites" | "sites" => {
             return format!(
@@ -166,31 +179,6 @@ fn unknown(name: &str) -> String {
         Some(key) => format!("unknown key `{shown}`; did you mean `{key}`?"),
         None => format!("unknown key `{shown}`; config.toml in the source lists them all"),
     }
-}
-
-/// The word of `known` that `given` was probably meant to be.
-pub(super) fn closest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|word| (edits(given, word), word))
-        .filter(|(edits, word)| *edits <= word.len() / 4 + 1)
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, word)| word)
-}
-
-/// Letters to insert, delete or replace to get from one word to the other (Levenshtein).
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (n, a) in from.chars().enumerate() {
-        let mut diagonal = n;
-        row[0] = n + 1;
-        for (m, b) in to.iter().enumerate() {
-            let replace = diagonal + usize::from(a != *b);
-            diagonal = row[m + 1];
-            row[m + 1] = replace.min(row[m] + 1).min(row[m + 1] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 fn authorization(

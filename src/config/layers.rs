@@ -1,19 +1,25 @@
 //! The four layers, laid over each other.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+use secrecy::ExposeSecret;
+
 use super::environment::variable;
-use super::file::{ConfigFile, closest};
+use super::file::ConfigFile;
+use super::redis::{self, FoundRedis};
 use super::settings::{AUTHORIZED_SITE, SETTINGS, resolve};
 use super::token::{self, FoundToken};
 use super::value::{Parsed, Text};
 use super::{ConfigError, DEFAULT_FILE, Environment, Origin, Provenance, Setting, Settings};
 use crate::api::{AccountToken, Identity, RefusalRules};
-use crate::job::{Allowlist, Kinds, SiteRule};
+use crate::job::{Allowlist, Kinds, SiteRule, closest};
+use crate::redis::RedisUrl;
 
 /// The command line's part of the settings: the top layer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Flags {
     values: BTreeMap<&'static str, (String, String)>,
     sites: Vec<String>,
@@ -34,6 +40,25 @@ impl Flags {
     /// Takes the configuration file's path.
     pub fn set_config(&mut self, path: PathBuf) {
         self.config = Some(path);
+    }
+}
+
+/// Values are shown as `check` shows them: one may be a URL with a password.
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |key: &str, text| {
+            let setting = SETTINGS.iter().find(|s| s.key == key);
+            setting.map_or(Cow::Borrowed("***"), |s| s.shown(text))
+        };
+        let values = self.values.iter();
+        let values: BTreeMap<_, _> = values
+            .map(|(key, (text, flag))| (key, (shown(key, text), flag)))
+            .collect();
+        f.debug_struct("Flags")
+            .field("values", &values)
+            .field("sites", &self.sites)
+            .field("config", &self.config)
+            .finish()
     }
 }
 
@@ -105,7 +130,8 @@ impl Config {
             });
         }
         let kinds = super::kinds::load(&settings)?;
-        let warnings = misspelt(&environment);
+        let mut warnings = misspelt(&environment);
+        warnings.extend(shown_password(&settings, &provenance));
         Ok(Self {
             settings,
             sites,
@@ -130,6 +156,15 @@ impl Config {
     /// Where there is none, or what there is cannot be one.
     pub fn account_token(&self) -> Result<FoundToken, ConfigError> {
         token::find(&self.settings, &self.environment)
+    }
+
+    /// How Redis is reached.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing says so, or what does cannot be used.
+    pub fn redis(&self) -> Result<FoundRedis, ConfigError> {
+        redis::find(&self.settings, &self.environment)
     }
 
     /// The API that a run talks to. The simulator takes any token, so that `--simulate` needs none.
@@ -193,7 +228,7 @@ impl Layers<'_> {
             .map_err(|message| ConfigError::at(&origin, key, message))?;
         provenance.push(Provenance {
             key,
-            text: text.to_owned(),
+            text: setting.shown(text).into_owned(),
             origin,
         });
         Ok(value)
@@ -268,6 +303,17 @@ fn check_together(settings: &Settings, provenance: &[Provenance]) -> Result<(), 
         return clash("base_url", "is not used with --simulate; give one of them");
     }
     Ok(())
+}
+
+/// A warning of a password on the command line.
+fn shown_password(settings: &Settings, provenance: &[Provenance]) -> Option<String> {
+    let url = RedisUrl::parse(settings.redis_url.as_ref()?.expose_secret()).ok()?;
+    let is_flag = provenance
+        .iter()
+        .any(|p| p.key == "redis_url" && matches!(p.origin, Origin::Flag(_)));
+    (is_flag && url.has_password()).then(|| {
+        "--redis-url holds a password, which other users of this machine can see; set POLLWHEEL_REDIS_PASSWORD, or name a file that holds it in redis_password_file".to_owned()
+    })
 }
 
 fn not_utf8(key: &str) -> ConfigError {

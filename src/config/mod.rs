@@ -10,7 +10,8 @@
 //! * All layers are text, read by the same parser; a message names the flag, the variable or the
 //!   file's line and column, and never repeats the value, which may be a secret in the wrong place.
 //! * The account token comes from `POLLWHEEL_API_TOKEN` or the file named by `api_token_file`, is
-//!   no flag and no value of a file, and stands in nothing that is printed.
+//!   no flag and no value of a file, and stands in nothing that is printed. The same holds for the
+//!   passwords of Redis, but that a URL may have one: it is shown masked, and a flag's is warned of.
 //!
 //! Called by the command line alone; the layers below get plain values.
 
@@ -20,7 +21,9 @@ mod file;
 mod kinds;
 mod layers;
 mod provenance;
+mod redis;
 mod refusals;
+mod secret;
 mod settings;
 mod token;
 mod value;
@@ -33,7 +36,8 @@ pub use base_url::BaseUrl;
 pub use environment::Environment;
 pub use layers::{Config, Flags};
 pub use provenance::{Origin, Provenance, show};
-pub use settings::{LogFormat, SETTINGS, Section, Setting, Settings};
+pub use redis::FoundRedis;
+pub use settings::{LogFormat, SETTINGS, Section, Setting, Settings, masked_url};
 pub use token::FoundToken;
 
 /// The file that is read where `--config` names none and it is there.
@@ -83,6 +87,20 @@ pub enum ConfigError {
         "no account token; set POLLWHEEL_API_TOKEN, or name a file that holds it in api_token_file (--simulate needs none)"
     )]
     NoToken,
+    /// Nothing says where Redis is.
+    #[error(
+        "where is Redis? give --redis-url URL, such as redis://127.0.0.1:6379, or set POLLWHEEL_REDIS_URL"
+    )]
+    NoRedisUrl,
+    /// What there is cannot be a password of Redis.
+    #[error("{place} holds no password: one line is expected")]
+    BadPassword {
+        /// The variable or the file.
+        place: String,
+    },
+    /// What is said about Redis does not fit together, or names a file that is no good.
+    #[error("redis_*: settings that cannot be used")]
+    Redis(#[from] crate::redis::SettingsError),
     /// What there is cannot be an account token.
     #[error("{place} holds no account token: one word of printable ASCII is expected")]
     BadToken {

@@ -12,9 +12,10 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::file::{Source, closest};
+use super::file::Source;
 use crate::api::{Meaning, RefusalRule};
 use crate::job::TomlFault;
+use crate::job::closest;
 
 /// Most rules: each refusal is held against all of them.
 const MOST_RULES: usize = 1000;

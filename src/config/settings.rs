@@ -1,14 +1,17 @@
 //! The table of settings: each one is written down here, once.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tracing::Level;
 
 use super::BaseUrl;
 use super::layers::Layers;
 use super::value::{
-    base_url, count, delimiter, money, one_of, optional, path, rate, required, span, switch, word,
+    base_url, count, delimiter, key_prefix, money, one_of, optional, path, rate, redis_url,
+    required, span, switch, word,
 };
 use super::{ConfigError, Provenance};
 use crate::api::Protocol;
@@ -49,12 +52,30 @@ impl Setting {
         self.value_name.is_empty()
     }
 
-    /// Whether the command line takes it. The name of the file that holds the account token is kept
-    /// off it, so that the token itself is never pasted there.
+    /// Whether the command line takes it. The names of files that hold secrets are kept off it, so that
+    /// a secret itself is never pasted there.
     #[must_use]
     pub fn has_flag(&self) -> bool {
-        self.key != "api_token_file"
+        !matches!(
+            self.key,
+            "api_token_file" | "redis_password_file" | "redis_sentinel_password_file"
+        )
     }
+
+    /// A value of it as it may be shown: a password within is masked.
+    #[must_use]
+    pub fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.key {
+            "redis_url" if !text.is_empty() => Cow::Owned(masked_url(text)),
+            _ => Cow::Borrowed(text),
+        }
+    }
+}
+
+/// A URL of Redis without user name and password; nothing of a text that is none.
+#[must_use]
+pub fn masked_url(text: &str) -> String {
+    crate::redis::RedisUrl::parse(text).map_or_else(|_| "***".to_owned(), |url| url.to_string())
 }
 
 /// A heading in help.
@@ -68,6 +89,8 @@ pub enum Section {
     Limits,
     /// Input, output and journal.
     Files,
+    /// The queue in Redis.
+    Redis,
     /// What is told to people.
     Logs,
 }
@@ -81,6 +104,7 @@ impl Section {
             Self::Pace => "Pace",
             Self::Limits => "Limits",
             Self::Files => "Files",
+            Self::Redis => "Redis",
             Self::Logs => "Logs",
         }
     }
@@ -129,6 +153,8 @@ macro_rules! settings {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -192,6 +218,41 @@ settings! {
     Files delimiter: Option<u8> = optional(delimiter), "CHAR", "";
     /// Write the run's totals to this file, as JSON
     Files summary: Option<PathBuf> = optional(path), "FILE", "";
+
+    /// Where Redis is: redis://HOST:6379/0, rediss:// over TLS, unix:///PATH, redis+sentinel://HOST/NAME, redis+cluster://HOST,HOST
+    Redis redis_url: Option<SecretString> = optional(redis_url), "URL", "";
+    /// User name at Redis
+    Redis redis_username: Option<String> = optional(word), "NAME", "";
+    /// File that holds Redis' password; POLLWHEEL_REDIS_PASSWORD goes before it
+    Redis redis_password_file: Option<PathBuf> = optional(path), "FILE", "";
+    /// User name at the Sentinels
+    Redis redis_sentinel_username: Option<String> = optional(word), "NAME", "";
+    /// File that holds the Sentinels' password; POLLWHEEL_REDIS_SENTINEL_PASSWORD goes before it
+    Redis redis_sentinel_password_file: Option<PathBuf> = optional(path), "FILE", "";
+    /// PEM file of the authorities that may have signed Redis' certificate [default: the system's]
+    Redis redis_ca_file: Option<PathBuf> = optional(path), "FILE", "";
+    /// PEM file of the certificate to show to Redis
+    Redis redis_cert_file: Option<PathBuf> = optional(path), "FILE", "";
+    /// PEM file of its private key
+    Redis redis_key_file: Option<PathBuf> = optional(path), "FILE", "";
+    /// What the queue's own keys begin with
+    Redis redis_prefix: String = required(key_prefix), "TEXT", "pollwheel:";
+    /// How long a job stays with a worker that is not heard of
+    Redis redis_lease: Duration = required(span(SECOND..=HOUR)), "TIME", "30s";
+    /// How long Redis may be away before a worker gives up
+    Redis redis_patience: Duration = required(span(Duration::ZERO..=DAY)), "TIME", "5m";
+    /// How long after its end a request that comes again is known for a repeat
+    Redis repeat_window: Duration = required(span(Duration::ZERO..=WEEK)), "TIME", "10m";
+    /// What reply lists that producers name must begin with
+    Redis reply_prefix: String = required(key_prefix), "TEXT", "reply:";
+    /// Put each outcome under this text and its id, too, for GET
+    Redis result_key_prefix: Option<String> = optional(key_prefix), "TEXT", "";
+    /// How long those stay; one with a token never longer than the token is good for
+    Redis result_ttl: Duration = required(span(SECOND..=WEEK)), "TIME", "120s";
+    /// Most requests under way at a time, over all workers
+    Redis max_fleet_in_flight: Option<u64> = optional(count(1..=1_000_000_000)), "N", "";
+    /// Work although Redis may evict keys, or keeps nothing on disk
+    Redis allow_unsafe_redis: bool = switch, "", "false";
 
     /// How log lines are written: text or json
     Logs log_format: LogFormat = required(one_of(LOG_FORMATS)), "FORMAT", "text";

@@ -82,6 +82,7 @@ fn every_setting_can_come_from_every_layer() {
         ("jobs", _) => concat!(env!("CARGO_MANIFEST_DIR"), "/jobs"),
         ("delimiter", _) => ";",
         ("base_url", _) => "https://example.com",
+        ("redis_url", _) => "redis://127.0.0.1",
         (_, "") => match setting.value_name {
             "N" => "7",
             "N/s" => "7/s",
@@ -602,5 +603,155 @@ fn each_protocol_has_a_service_of_its_own() {
         let given = [("protocol", protocol), ("base_url", "https://example.com")];
         let config = load(&given, &[], "").unwrap();
         assert_eq!(config.settings.service().as_str(), "https://example.com");
+    }
+}
+
+#[test]
+fn how_redis_is_reached() {
+    use secrecy::ExposeSecret;
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "hunter2 \r\n").unwrap();
+    let name = file.to_str().unwrap();
+    let url = ("redis_url", "redis://worker:other@127.0.0.1:7/2");
+
+    let (error, message) = load(&[], &[], "")
+        .and_then(|c| {
+            c.redis().map_err(|e| {
+                let message = e.to_string();
+                (e, message)
+            })
+        })
+        .unwrap_err();
+    assert!(matches!(error, ConfigError::NoRedisUrl));
+    assert!(message.contains("--redis-url"), "{message}");
+
+    let config = load(&[url], &[], &format!("redis_password_file = {name:?}\n")).unwrap();
+    let found = config.redis().unwrap();
+    assert_eq!(found.settings.masked_url(), "redis://***@127.0.0.1:7/2");
+    assert!(
+        found.warnings[0].contains("can be read by others"),
+        "{:?}",
+        found.warnings
+    );
+    assert!(
+        config.warnings[0].starts_with("--redis-url holds a password"),
+        "{:?}",
+        config.warnings
+    );
+
+    // In a variable or a file nobody else sees it.
+    let config = load(&[], &[("POLLWHEEL_REDIS_URL", url.1)], "").unwrap();
+    assert!(config.warnings.is_empty());
+    assert_eq!(
+        config.settings.redis_url.as_ref().unwrap().expose_secret(),
+        url.1
+    );
+
+    std::fs::write(&file, "hunter2\nhunter2\n").unwrap();
+    let config = load(&[url], &[], &format!("redis_password_file = {name:?}\n")).unwrap();
+    let message = config.redis().unwrap_err().to_string();
+    assert!(
+        message.ends_with("holds no password: one line is expected"),
+        "{message}"
+    );
+
+    // The variable goes before the file.
+    let variable = ("POLLWHEEL_REDIS_PASSWORD", "hunter2");
+    let config = load(
+        &[url],
+        &[variable],
+        &format!("redis_password_file = {name:?}\n"),
+    )
+    .unwrap();
+    assert!(config.redis().unwrap().warnings.is_empty());
+    let sentinel = ("POLLWHEEL_REDIS_SENTINEL_PASSWORD", "hunter2");
+    let error = load(&[url], &[variable, sentinel], "")
+        .unwrap()
+        .redis()
+        .unwrap_err();
+    assert!(matches!(error, ConfigError::Redis(_)), "{error}");
+}
+
+#[test]
+fn a_password_of_redis_is_shown_nowhere() {
+    let url = "redis://worker:hunter2@127.0.0.1";
+    let file = format!("redis_url = {url:?}\n");
+    for (values, variables, file) in [
+        (&[("redis_url", url)][..], &[][..], ""),
+        (
+            &[],
+            &[
+                ("POLLWHEEL_REDIS_URL", url),
+                ("POLLWHEEL_REDIS_PASSWORD", "hunter2"),
+            ],
+            "",
+        ),
+        (&[], &[], file.as_str()),
+    ] {
+        let config = load(values, variables, file).unwrap();
+        let shown = format!(
+            "{config:?} {:?} {}",
+            config.redis().unwrap(),
+            show(&config.provenance)
+        );
+        assert!(shown.contains("redis://***@127.0.0.1:6379"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    assert!(!format!("{:?}", flags(&[("redis_url", url)])).contains("hunter2"));
+    let file = ConfigFile::parse("c", &file, PathBuf::new()).unwrap();
+    assert!(!format!("{file:?}").contains("hunter2"));
+    for (values, file) in [
+        (&[("redis_url", "hunter2")][..], ""),
+        (&[("redis_url", "redis://:hunter2@h:x")], ""),
+        (&[], "redis_url = \"redis://:hunter2@:1\""),
+        (&[], "redis_password = \"hunter2\""),
+        (&[], "redis_sentinel_password = \"hunter2\""),
+    ] {
+        let (error, message) = load(values, &[], file).unwrap_err();
+        assert!(
+            !format!("{error:?} {message}").contains("hunter2"),
+            "{message}"
+        );
+    }
+    let (_, message) = load(&[], &[], "redis_password = \"hunter2\"").unwrap_err();
+    assert!(
+        message.contains("POLLWHEEL_REDIS_PASSWORD") && message.contains("redis_password_file")
+    );
+}
+
+#[test]
+fn settings_of_the_queue() {
+    let s = load(&[], &[], "").unwrap().settings;
+    assert_eq!(
+        (s.redis_prefix.as_str(), s.reply_prefix.as_str()),
+        ("pollwheel:", "reply:")
+    );
+    assert_eq!(
+        (
+            s.redis_lease,
+            s.redis_patience,
+            s.repeat_window,
+            s.result_ttl
+        ),
+        (
+            Duration::from_secs(30),
+            Duration::from_secs(300),
+            Duration::from_secs(600),
+            Duration::from_secs(120)
+        )
+    );
+    assert!(
+        !s.allow_unsafe_redis && s.max_fleet_in_flight.is_none() && s.result_key_prefix.is_none()
+    );
+    for (key, bad) in [
+        ("redis_lease", "0s"),
+        ("redis_lease", "2h"),
+        ("redis_prefix", "a{b}"),
+        ("result_ttl", "10ms"),
+        ("max_fleet_in_flight", "0"),
+    ] {
+        assert!(load(&[(key, bad)], &[], "").is_err(), "{key}");
     }
 }

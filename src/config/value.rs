@@ -5,8 +5,11 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use crate::engine::Rate;
 use crate::job::{Micros, RequestId};
+use crate::redis::RedisUrl;
 
 /// The text of a setting and what it is relative to.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +148,30 @@ pub(super) fn word(text: Text<'_>) -> Parsed<String> {
     }
 }
 
+/// Where Redis is. The text is kept, in a form that no `Debug` shows: it may hold a password.
+pub(super) fn redis_url(text: Text<'_>) -> Parsed<SecretString> {
+    RedisUrl::parse(text.text).map_err(|e| e.to_string())?;
+    Ok(text.text.trim().into())
+}
+
+/// What names of keys begin with.
+pub(super) fn key_prefix(text: Text<'_>) -> Parsed<String> {
+    if text.text.len() > LONGEST_PREFIX {
+        Err(format!("is longer than {LONGEST_PREFIX} bytes"))
+    } else if text
+        .text
+        .chars()
+        .any(|c| c.is_control() || "{}".contains(c))
+    {
+        Err("has a brace or a control character; write it like `shop:`".to_owned())
+    } else {
+        Ok(text.text.to_owned())
+    }
+}
+
+/// Longest beginning of a key, in bytes.
+const LONGEST_PREFIX: usize = 100;
+
 /// What separates the columns of a CSV file.
 pub(super) fn delimiter(text: Text<'_>) -> Parsed<u8> {
     match text.text {
@@ -243,6 +270,15 @@ mod tests {
     }
 
     #[test]
+    fn beginnings_of_keys() {
+        assert_eq!(key_prefix(text("shop:é ")).as_deref(), Ok("shop:é "));
+        let long = "x".repeat(101);
+        for bad in ["{a}", "a}", "a\n", long.as_str()] {
+            assert!(key_prefix(text(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn delimiters() {
         for (given, byte) in [
             (",", b','),
@@ -270,6 +306,7 @@ mod tests {
                 money(text(&given)).err(),
                 delimiter(text(&given)).err(),
                 base_url(text(&given)).err(),
+                redis_url(text(&given)).err(),
                 switch(Some(text(&given))).err(),
             ] {
                 proptest::prop_assert!(!message.expect("it is no value").contains("hunter2"));

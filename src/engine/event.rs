@@ -44,6 +44,16 @@ pub enum Event<'a> {
         /// The service's id.
         remote_id: &'a RemoteId,
     },
+    /// Creates that ended workers left without an answer: their fate is unknown.
+    FoundInDoubt {
+        /// So many.
+        count: u64,
+    },
+    /// Another worker has the request now, or it has its outcome.
+    Lost {
+        /// This request.
+        id: &'a RequestId,
+    },
     /// A poll was sent.
     PollSent {
         /// Of this request.
@@ -86,11 +96,13 @@ pub enum Event<'a> {
     CircuitOpened,
     /// Creates succeed again.
     CircuitClosed,
-    /// The backlog cannot record for now and is asked again (disk full).
+    /// The backlog cannot record for now and is asked again (disk full, out of reach).
     RecordingStalled {
         /// Why, in words.
         why: &'a str,
     },
+    /// The backlog records again.
+    RecordingGoesOn,
     /// Nothing new is begun from now on; what is in flight is polled on.
     Stopping {
         /// Why.

@@ -31,6 +31,10 @@ pub(super) struct InFlight {
     pub(super) due: Instant,
     /// `due` is a slot of the poll limiter.
     pub(super) slotted: bool,
+    /// When its owner has no more use for it.
+    pub(super) not_after: Option<Instant>,
+    /// Its poll was put off once because its lease was in doubt.
+    pub(super) hesitated: bool,
     /// When its last exchange began.
     pub(super) sent_at: Instant,
     /// Polls of the present job, not in `history` yet.
@@ -68,8 +72,8 @@ pub(super) enum After {
     Finish(ErrorClass, ForeignText),
     /// It has ended so.
     Settled(Box<Outcome>),
-    /// It is handed back.
-    Release,
+    /// It is handed back, not to be begun before this time has passed.
+    Release(Duration),
     /// It was handed back.
     Released,
 }
@@ -103,10 +107,23 @@ impl InFlight {
             deadline: now,
             due: now,
             slotted: false,
+            not_after: None,
+            hesitated: false,
             sent_at: now,
             job_polls: 0,
             doubts: DoubtLog::default(),
         }
+    }
+
+    /// The end of a job that may take until `end`: its owner may want it sooner.
+    pub(super) fn bounded(&self, end: Instant) -> Instant {
+        self.not_after.map_or(end, |not_after| not_after.min(end))
+    }
+
+    /// Whether its owner's own deadline is what ends it.
+    pub(super) fn ends_by_owner(&self) -> bool {
+        self.not_after
+            .is_some_and(|not_after| not_after <= self.deadline)
     }
 
     pub(super) fn kind(&self) -> &Kind {

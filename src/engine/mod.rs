@@ -22,6 +22,7 @@
 //! | `poll` | poll and its answers |
 //! | `record` | what was recorded, and how a request goes on |
 //! | `stop` | stopping and draining |
+//! | `share` | what a backlog that several workers share says of their jobs, and its limits |
 //! | `policy` | what follows from an answer (pure) |
 //! | `health` | how the service is doing (pure) |
 //! | `limiter`, `wheel` | rates and timers |
@@ -34,6 +35,7 @@ mod policy;
 mod poll;
 mod record;
 mod settings;
+mod share;
 mod stop;
 mod submit;
 mod wheel;
@@ -53,16 +55,17 @@ use crate::backlog::{Recorder, RecorderGone};
 use crate::job::Micros;
 
 pub use event::{Event, Gauges, Observer};
-pub use settings::{Rate, Settings, StopReason, Tally};
+pub use settings::{Pacing, Rate, Settings, StopReason, Tally};
 
 pub use crate::backlog::UnknownCreatePolicy;
 
 use health::Health;
 use in_flight::{InFlight, Step};
 use limiter::Limiter;
+use share::SharedPace;
 use stop::Mode;
 use submit::Lead;
-use wheel::{Timer, Wheel};
+use wheel::{Timer, TimerKey, Wheel};
 
 /// Requests that are claimed ahead of their slots, beside those in flight.
 const CLAIMED_AHEAD: usize = 256;
@@ -125,13 +128,18 @@ pub struct Engine<'o, T: Transport> {
     /// Begun and not sent.
     begun: usize,
     gate: Option<Instant>,
+    /// A claim is asked for, or to be asked for when its timer fires.
     claiming: bool,
+    claim_timer: Option<TimerKey>,
+    shared: SharedPace,
     exhausted: bool,
     mode: Mode,
     /// A signal was taken; a second one ends the run at once.
     interrupted: bool,
     /// The recorder can't record for now.
     stalled: bool,
+    /// Why it cannot reach its store, and the end of our patience.
+    away: Option<(String, TimerKey)>,
     /// The recorder takes no more records: a bug, or a panic on its side.
     recorder_is_gone: bool,
     /// The last fault, in words.
@@ -177,10 +185,13 @@ impl<'o, T: Transport + 'static> Engine<'o, T> {
             begun: 0,
             gate: None,
             claiming: false,
+            claim_timer: None,
+            shared: SharedPace::new(now),
             exhausted: false,
             mode: Mode::Running,
             interrupted: false,
             stalled: false,
+            away: None,
             recorder_is_gone: false,
             last_fault: String::new(),
             failures_in_row: 0,
@@ -267,6 +278,7 @@ impl<'o, T: Transport + 'static> Engine<'o, T> {
         self.begin(now);
         self.send_creates(now);
         self.send_polls(now);
+        self.ask_for_poll_slots()?;
         if self.recorder_is_gone {
             return Err(RecorderGone);
         }
@@ -289,7 +301,12 @@ impl<'o, T: Transport + 'static> Engine<'o, T> {
                 self.due_polls.push_back(key);
             }
             Timer::Gate => self.gate = None,
-            Timer::Claim => self.claiming = false,
+            Timer::Claim => {
+                self.claim_timer = None;
+                self.claiming = false;
+            }
+            Timer::PollSlots => self.shared.asked_for_polls = false,
+            Timer::PatienceEnd => self.patience_is_over(),
             Timer::DrainEnd => self.drain_is_over(),
             Timer::RuntimeEnd => self.stop(StopReason::MaxRuntime),
         }
@@ -325,5 +342,7 @@ enum End {
     Failed,
 }
 
+#[cfg(test)]
+mod fleet_tests;
 #[cfg(test)]
 mod tests;

@@ -8,18 +8,26 @@ use tokio::time::Instant;
 
 use crate::api::{PollReply, Transport};
 use crate::backlog::Record;
-use crate::job::{Micros, Status};
+use crate::job::{ErrorClass, Micros, Status};
 
 use super::in_flight::{After, InFlight, Step};
 use super::policy::{self, PollVerdict};
 use super::wheel::Timer;
-use super::{Engine, Event, StopReason};
+use super::{Engine, Event, Pacing, StopReason};
 
 /// How much slower a job of unknown status is polled.
 const SLOWLY: u32 = 5;
 
 /// Different unknown statuses that are told of. Bounds what a server can make us remember.
 const STATUSES_TOLD: usize = 32;
+
+/// Whether a poll has to wait although it is due.
+enum Wait {
+    No,
+    Until(Instant),
+    /// For a slot of the limit that all workers share.
+    ForSlot,
+}
 
 impl<T: Transport + 'static> Engine<'_, T> {
     /// Sends the polls that are due, as far as connections, pauses and the poll limiter let them.
@@ -28,9 +36,16 @@ impl<T: Transport + 'static> Engine<'_, T> {
             let Some(key) = self.due_polls.pop_front() else {
                 return;
             };
-            if let Some(later) = self.poll_must_wait(key, now) {
-                self.poll_at(key, later);
-                continue;
+            match self.poll_must_wait(key, now) {
+                Wait::No => {}
+                Wait::Until(later) => {
+                    self.poll_at(key, later);
+                    continue;
+                }
+                Wait::ForSlot => {
+                    self.shared.parked_polls.push_back(key);
+                    continue;
+                }
             }
             let job = &mut self.jobs[key];
             let Some(waiting) = &job.waiting else {
@@ -39,6 +54,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             let late = now.saturating_duration_since(job.due);
             job.step = Step::Polling;
             job.sent_at = now;
+            job.hesitated = false;
             job.job_polls += 1;
             self.tally.polls += 1;
             self.health.contact(now);
@@ -54,22 +70,40 @@ impl<T: Transport + 'static> Engine<'_, T> {
         }
     }
 
-    /// The instant until which a due poll has to wait after all.
-    fn poll_must_wait(&mut self, key: usize, now: Instant) -> Option<Instant> {
+    /// Whether a due poll has to wait after all.
+    fn poll_must_wait(&mut self, key: usize, now: Instant) -> Wait {
         if now < self.held_until {
             let spread = self.jobs[key].kind().interval.mul_f64(self.rng.f64());
-            return Some(self.held_until + spread);
+            return Wait::Until(self.held_until + spread);
         }
-        let limiter = self.poll_limiter.as_mut()?;
-        // A poll that comes back at the slot it was given finds `due` equal to it and leaves.
+        let floor = self.settings.poll_floor;
         let job = &mut self.jobs[key];
+        if !job.hesitated && self.settings.lease.as_ref().is_some_and(|l| !l.is_sure()) {
+            // Somebody else may be polling it by now: both together should not be faster than one.
+            job.hesitated = true;
+            return Wait::Until(now + job.kind().interval.max(floor));
+        }
+        if self.poll_limiter.is_none() {
+            return Wait::No;
+        }
+        // A poll that comes back at the slot it was given finds `due` equal to it and leaves.
         if job.slotted {
             job.slotted = false;
-            return None;
+            return Wait::No;
         }
-        let slot = limiter.reserve_next(now);
+        let slot = match (self.settings.pacing, &mut self.poll_limiter) {
+            (Pacing::Own, Some(limiter)) => limiter.reserve_next(now),
+            _ => match self.shared.take_poll_slot(now) {
+                Some(slot) => slot,
+                None => return Wait::ForSlot,
+            },
+        };
         job.slotted = slot > now;
-        job.slotted.then_some(slot)
+        if job.slotted {
+            Wait::Until(slot)
+        } else {
+            Wait::No
+        }
     }
 
     /// Puts a job on the wheel until its next poll.
@@ -190,6 +224,10 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 why,
                 is_billed,
             } => {
+                let class = match class {
+                    ErrorClass::Timeout if self.jobs[key].ends_by_owner() => ErrorClass::Deadline,
+                    class => class,
+                };
                 let refund = self.refund(key, is_billed);
                 self.finish(
                     key,
@@ -215,7 +253,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             }
             PollVerdict::AccountFault(refusal) => {
                 self.stop(StopReason::of_account(&refusal));
-                self.release(key);
+                self.release(key, Duration::ZERO);
             }
         }
         self.stop_if_unreachable(now);
@@ -231,7 +269,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             now + wait
         };
         if self.is_drained() {
-            self.release(key);
+            self.release(key, Duration::ZERO);
         } else {
             self.poll_at(key, at);
         }

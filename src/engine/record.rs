@@ -6,13 +6,13 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use crate::api::Transport;
-use crate::backlog::{Completion, Record};
+use crate::backlog::{Answer, Completion, Record};
 use crate::job::{ErrorClass, ForeignText, Micros, Outcome, Status};
 
 use super::in_flight::{After, Step};
 use super::stop::Mode;
 use super::wheel::Timer;
-use super::{Engine, Event, Failed, StopReason};
+use super::{Engine, Event, Failed, Pacing, StopReason};
 
 impl<T: Transport + 'static> Engine<'_, T> {
     /// Asks for a record; the request goes on by `after` when it is durable.
@@ -29,16 +29,25 @@ impl<T: Transport + 'static> Engine<'_, T> {
     /// Takes in what the recorder says.
     pub(super) fn completed(&mut self, completion: Completion) -> Result<(), Failed> {
         match completion {
-            Completion::Recorded(keys) => {
-                self.stalled = false;
-                keys.into_iter().for_each(|key| self.recorded(key));
+            Completion::Recorded(answers) => {
+                for (key, answer) in answers {
+                    self.recorded(key, answer);
+                }
             }
             Completion::Claimed(claimed) => self.claimed(claimed),
-            Completion::Stalled(why) => {
+            Completion::Arrived => self.claim_now(),
+            Completion::News(news) => self.heard(news),
+            Completion::PollSlots(slots) => self.got_poll_slots(slots),
+            Completion::Stalled { why, away } => {
                 self.stalled = true;
                 self.observer.on(&Event::RecordingStalled { why: &why });
-                self.stop(StopReason::CannotRecord(why));
+                if away {
+                    self.be_patient(why);
+                } else {
+                    self.stop(StopReason::CannotRecord(why));
+                }
             }
+            Completion::Back => self.backlog_is_back(),
             Completion::Failed(error) => {
                 self.mode = Mode::failed(error);
                 return Err(Failed);
@@ -48,11 +57,27 @@ impl<T: Transport + 'static> Engine<'_, T> {
         Ok(())
     }
 
-    fn recorded(&mut self, key: usize) {
+    fn recorded(&mut self, key: usize, answer: Answer) {
         let job = &mut self.jobs[key];
         let Step::Recording(after) = std::mem::replace(&mut job.step, Step::Queued) else {
             unreachable!("only jobs that are being recorded are told of")
         };
+        if matches!(after, After::Begun(_)) && self.settings.pacing == Pacing::Shared {
+            self.shared.asking -= 1;
+        }
+        match answer {
+            Answer::Done => self.go_on(key, after),
+            Answer::Slot(at) => {
+                self.jobs[key].due = at;
+                self.go_on(key, after);
+            }
+            answer => self.not_recorded(key, &after, answer),
+        }
+    }
+
+    /// A request goes on as its record wanted.
+    fn go_on(&mut self, key: usize, after: After) {
+        let job = &mut self.jobs[key];
         match after {
             After::Begun(asked) => self.begun(key, asked),
             After::Created => {
@@ -65,7 +90,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                     self.observer.on(&event);
                 }
                 if self.is_drained() {
-                    self.release(key);
+                    self.release(key, Duration::ZERO);
                 } else {
                     self.poll_at(key, due);
                 }
@@ -97,7 +122,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 };
                 self.observer.on(&event);
             }
-            After::Release => self.release(key),
+            After::Release(delay) => self.release(key, delay),
             After::Released => {
                 self.jobs.remove(key);
             }
@@ -106,22 +131,24 @@ impl<T: Transport + 'static> Engine<'_, T> {
 
     fn requeue(&mut self, key: usize, delay: Duration) {
         if self.is_stopping() {
-            self.release(key);
+            self.release(key, delay);
         } else if delay.is_zero() {
             self.jobs[key].step = Step::Queued;
             self.queued.push_front(key);
         } else {
-            let timer = self.wheel.set(Instant::now() + delay, Timer::Requeue(key));
+            let due = Instant::now() + delay;
+            let timer = self.wheel.set(due, Timer::Requeue(key));
             let job = &mut self.jobs[key];
+            job.due = due;
             job.step = Step::Delayed;
             job.timer = Some(timer);
         }
     }
 
-    /// Hands a request back: what is recorded of it stays.
-    pub(super) fn release(&mut self, key: usize) {
+    /// Hands a request back: what is recorded of it stays. Nobody needs to begin it before `delay` has passed.
+    pub(super) fn release(&mut self, key: usize, delay: Duration) {
         let polls = std::mem::take(&mut self.jobs[key].job_polls);
-        self.record(key, Record::Release { polls }, After::Released);
+        self.record(key, Record::Release { polls, delay }, After::Released);
     }
 
     /// Ends a request.

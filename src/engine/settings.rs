@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::backlog::{BacklogError, UnknownCreatePolicy};
+use crate::backlog::{BacklogError, LeaseClock, UnknownCreatePolicy};
 use crate::job::{ErrorClass, Micros};
 
 /// The engine's settings. Kinds carry their own polling times and attempts.
@@ -30,10 +30,26 @@ pub struct Settings {
     pub max_spend: Option<Micros>,
     /// Spent in earlier runs.
     pub spent_before: Micros,
+    /// Who chooses when a create may leave, and keeps to `max_spend`.
+    pub pacing: Pacing,
+    /// How long the backlog may be out of reach before the run ends.
+    pub patience: Duration,
+    /// Until when this process is sure of its leases, where its jobs are held by leases.
+    pub lease: Option<LeaseClock>,
     /// How long jobs in flight are polled on after a signal.
     pub drain_timeout: Duration,
     /// The wall clock.
     pub wall_clock: fn() -> Timestamp,
+}
+
+/// Who keeps the rates and the spend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pacing {
+    /// This run, which is alone with its backlog.
+    #[default]
+    Own,
+    /// The backlog, for all workers that share it.
+    Shared,
 }
 
 /// A rate of requests.
@@ -43,6 +59,22 @@ pub struct Rate {
     pub per_second: f64,
     /// How many may go at once.
     pub burst: std::num::NonZeroU32,
+}
+
+/// How much wider than asked slots are spaced: see [`limiter`](super::limiter).
+const SPACING: f64 = 1.02;
+
+/// Longest time between two slots; slower rates are no rates.
+const LONGEST_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Rate {
+    /// Time from one slot to the next.
+    #[must_use]
+    pub fn period(self) -> Duration {
+        Duration::try_from_secs_f64(SPACING / self.per_second)
+            .unwrap_or(LONGEST_PERIOD)
+            .clamp(Duration::from_nanos(1), LONGEST_PERIOD)
+    }
 }
 
 /// Why a run ended. A normal end is one, too.
@@ -74,6 +106,8 @@ pub enum StopReason {
     Terminated,
     /// Nothing could be recorded any more, although it was tried again until the drain time-out.
     CannotRecord(String),
+    /// The backlog was out of reach for longer than we have patience.
+    BacklogAway(String),
     /// The backlog failed for good.
     Backlog(BacklogError),
 }
@@ -96,6 +130,7 @@ impl StopReason {
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
             Self::CannotRecord(_) => "cannot_record",
+            Self::BacklogAway(_) => "backlog_away",
             Self::Backlog(_) => "backlog",
         }
     }

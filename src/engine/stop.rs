@@ -1,6 +1,8 @@
 //! Stopping: nothing new is begun, what is on the wire is waited for, jobs in flight are polled on
 //! as long as that makes sense, and everything else is handed back.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -61,7 +63,9 @@ impl StopReason {
             | Self::BadToken(_)
             | Self::Blocked(_)
             | Self::Refusals(_) => Drain::UntilTheyEnd,
-            Self::Unreachable(_) | Self::LongPause(_) | Self::Backlog(_) => Drain::NotAtAll,
+            Self::Unreachable(_) | Self::LongPause(_) | Self::BacklogAway(_) | Self::Backlog(_) => {
+                Drain::NotAtAll
+            }
         }
     }
 }
@@ -87,6 +91,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
         if self.is_drained() && self.stalled {
             // What is stuck in the recorder stays stuck; only answers on the wire may bring ids.
             return self.creates.is_empty();
+        }
+        if self.jobs.is_empty() && self.is_stopping() && self.stalled {
+            return true;
         }
         self.jobs.is_empty() && !self.claiming && (self.exhausted || self.is_stopping())
     }
@@ -143,6 +150,10 @@ impl<T: Transport + 'static> Engine<'_, T> {
 
     /// Hands back what has no job and no create on the wire.
     fn hand_back_unsent(&mut self) {
+        if let Some(timer) = self.claim_timer.take() {
+            self.wheel.cancel(&timer);
+            self.claiming = false;
+        }
         self.queued.clear();
         self.sends.clear();
         for key in
@@ -151,7 +162,11 @@ impl<T: Transport + 'static> Engine<'_, T> {
             self.cancel_timer(key);
             match self.jobs[key].step {
                 Step::Begun => self.withdraw_begun(key),
-                _ => self.release(key),
+                Step::Delayed => {
+                    let delay = self.jobs[key].due.saturating_duration_since(Instant::now());
+                    self.release(key, delay);
+                }
+                _ => self.release(key, Duration::ZERO),
             }
         }
     }
@@ -160,7 +175,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
     pub(super) fn withdraw_begun(&mut self, key: usize) {
         self.begun -= 1;
         self.give_back_begun(key);
-        self.record(key, Record::Withdraw, After::Release);
+        self.record(key, Record::Withdraw, After::Release(Duration::ZERO));
     }
 
     /// The time for polling on is over. Creates on the wire are still waited for: their answers
@@ -175,10 +190,11 @@ impl<T: Transport + 'static> Engine<'_, T> {
             self.mode = Mode::Drained(reason);
         }
         self.due_polls.clear();
+        self.shared.parked_polls.clear();
         self.polls = FuturesUnordered::new();
         for key in self.keys_where(|step| matches!(step, Step::Waiting | Step::Polling)) {
             self.cancel_timer(key);
-            self.release(key);
+            self.release(key, Duration::ZERO);
         }
     }
 
@@ -197,11 +213,13 @@ impl<T: Transport + 'static> Engine<'_, T> {
             Mode::Running => StopReason::Done,
             Mode::Draining { reason, .. } | Mode::Drained(reason) => reason,
         };
+        let mut is_unrecorded = false;
         let unrecorded = self
             .jobs
             .iter()
             .filter(|(_, job)| matches!(job.step, Step::Recording(After::Created)));
         for (_, job) in unrecorded {
+            is_unrecorded = true;
             if let Some(waiting) = &job.waiting {
                 let event = Event::Unrecorded {
                     id: job.request.id(),
@@ -219,7 +237,11 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 StopReason::Done => StopReason::Backlog(recorder_gone()),
                 reason => reason,
             },
-            End::Close if self.stalled => reason,
+            End::Close if self.stalled => match self.away.take() {
+                // What could not be written is worse than the reason to stop.
+                Some((why, _)) if is_unrecorded => StopReason::BacklogAway(why),
+                _ => reason,
+            },
             End::Close => self.close(reason).await,
         }
     }
@@ -266,7 +288,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             .collect()
     }
 
-    fn cancel_timer(&mut self, key: usize) {
+    pub(super) fn cancel_timer(&mut self, key: usize) {
         if let Some(timer) = self.jobs[key].timer.take() {
             self.wheel.cancel(&timer);
         }

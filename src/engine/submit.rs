@@ -3,21 +3,19 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::api::{CreateReply, Refusal, RefusalCause, RetryAfter, Transport};
 use crate::backlog::{Claimed, Record, RecorderGone, Resume, Supply, Waiting};
-use crate::job::{Micros, Outcome};
+use crate::job::{ErrorClass, Micros, Outcome, Status};
 
 use super::health::PROBE_EVERY;
 use super::in_flight::{After, InFlight, Step};
 use super::limiter::LATEST;
 use super::policy::{self, AfterWithdraw, CreateVerdict};
 use super::wheel::Timer;
-use super::{CLAIMED_AHEAD, Engine, Event, StopReason};
-
-/// A backlog that has nothing for now is asked again after this time.
-const CLAIM_AGAIN: Duration = Duration::from_millis(50);
+use super::{CLAIMED_AHEAD, Engine, Event, Pacing, StopReason};
 
 /// The pause where a throttling service names none, doubled with every further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -90,8 +88,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
     pub(super) fn claimed(&mut self, claimed: Claimed) {
         match claimed.supply {
             Supply::More => self.claiming = false,
-            Supply::NotYet => {
-                self.wheel.set(Instant::now() + CLAIM_AGAIN, Timer::Claim);
+            Supply::NotYet(_) if self.is_stopping() => self.claiming = false,
+            Supply::NotYet(wait) => {
+                self.claim_timer = Some(self.wheel.set(Instant::now() + wait, Timer::Claim));
             }
             Supply::Exhausted => {
                 self.claiming = false;
@@ -105,12 +104,20 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 outcome: &outcome,
             });
         }
+        if claimed.in_doubt > 0 {
+            self.tally.unknown_creates += claimed.in_doubt;
+            self.observer.on(&Event::FoundInDoubt {
+                count: claimed.in_doubt,
+            });
+        }
         let now = Instant::now();
         for mut claim in claimed.jobs {
             let resume = std::mem::replace(&mut claim.resume, Resume::Queued);
+            let not_after = claim.not_after.map(|at| now + self.time_until(at));
             let key = self.jobs.insert(InFlight::new(claim, now));
+            self.jobs[key].not_after = not_after;
             match resume {
-                _ if self.is_stopping() => self.release(key),
+                _ if self.is_stopping() => self.release(key, Duration::ZERO),
                 Resume::Queued => self.queued.push_back(key),
                 Resume::Waiting(waiting) => self.adopt(key, waiting, now),
             }
@@ -119,30 +126,56 @@ impl<T: Transport + 'static> Engine<'_, T> {
 
     /// A job of an earlier process goes on, for the time it has left. Nobody knows when it was polled
     /// last, so the first poll waits a whole interval.
-    fn adopt(&mut self, key: usize, waiting: Waiting, now: Instant) {
+    pub(super) fn adopt(&mut self, key: usize, waiting: Waiting, now: Instant) {
+        let left = self.time_until(waiting.deadline);
         let job = &mut self.jobs[key];
-        let left = waiting
-            .deadline
-            .duration_since((self.settings.wall_clock)());
-        let left = Duration::try_from(left)
-            .unwrap_or(Duration::ZERO)
-            .min(job.kind().timeout);
+        let left = left.min(job.kind().timeout);
         self.observer.on(&Event::Adopted {
             id: job.request.id(),
             remote_id: &waiting.remote_id,
         });
         let spread = job.kind().interval.mul_f64(self.rng.f64());
-        job.deadline = now + left;
+        job.deadline = job.bounded(now + left);
         job.due = now + job.kind().interval.max(self.settings.poll_floor) + spread;
         job.waiting = Some(waiting);
         job.step = Step::Waiting;
         job.timer = Some(self.wheel.set(job.due, Timer::Poll(key)));
     }
 
+    /// From now until a time on the wall clock.
+    fn time_until(&self, at: Timestamp) -> Duration {
+        let left = at.duration_since((self.settings.wall_clock)());
+        Duration::try_from(left).unwrap_or(Duration::ZERO)
+    }
+
+    /// The next request to be begun. Those that their owners have no more use for end here.
+    pub(super) fn next_queued(&mut self, now: Instant) -> Option<usize> {
+        while let Some(&key) = self.queued.front() {
+            if self.jobs[key].not_after.is_none_or(|end| now < end) {
+                return Some(key);
+            }
+            self.queued.pop_front();
+            self.finish(
+                key,
+                Status::Failed,
+                None,
+                Some(ErrorClass::Deadline),
+                "its deadline passed before it could be sent",
+                Micros::ZERO,
+                false,
+            );
+        }
+        None
+    }
+
     /// Begins as many creates as have slots that are near.
     pub(super) fn begin(&mut self, now: Instant) {
+        if self.settings.pacing == Pacing::Shared {
+            self.begin_shared(now);
+            return;
+        }
         while self.may_begin() {
-            let Some(&key) = self.queued.front() else {
+            let Some(key) = self.next_queued(now) else {
                 return;
             };
             let price = self.jobs[key].kind().reserve();
@@ -164,18 +197,22 @@ impl<T: Transport + 'static> Engine<'_, T> {
                     self.begin_one(key, slot, price, now);
                 }
                 Err(next) => {
-                    let ask_at = next - horizon;
-                    if self.gate.is_none_or(|gate| ask_at < gate) {
-                        self.gate = Some(ask_at);
-                        self.wheel.set(ask_at, Timer::Gate);
-                    }
+                    self.open_gate_at(next - horizon);
                     return;
                 }
             }
         }
     }
 
-    fn may_begin(&self) -> bool {
+    /// Nothing can be begun before this instant; then the loop looks again.
+    pub(super) fn open_gate_at(&mut self, at: Instant) {
+        if self.gate.is_none_or(|gate| at < gate) {
+            self.gate = Some(at);
+            self.wheel.set(at, Timer::Gate);
+        }
+    }
+
+    pub(super) fn may_begin(&self) -> bool {
         if self.is_stopping() || self.stalled {
             return false;
         }
@@ -194,7 +231,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             && in_flight < self.settings.max_in_flight
     }
 
-    fn begin_one(&mut self, key: usize, slot: Instant, price: Micros, now: Instant) {
+    pub(super) fn begin_one(&mut self, key: usize, slot: Instant, price: Micros, now: Instant) {
         let at = (self.settings.wall_clock)();
         let job = &mut self.jobs[key];
         job.due = slot;
@@ -229,16 +266,20 @@ impl<T: Transport + 'static> Engine<'_, T> {
             let Some(key) = self.sends.pop_front() else {
                 return;
             };
-            if self.submit_limiter.is_void(self.jobs[key].due) {
+            if self.is_void(self.jobs[key].due) {
                 // The service asked for a pause since, or most calls failed: what is begun does not
                 // leave, nor does it stay in doubt for as long.
-                self.begun -= 1;
-                self.give_back_begun(key);
-                self.record(key, Record::Withdraw, After::Requeue(Duration::ZERO));
+                self.withdraw_unsent(key);
+                continue;
+            }
+            let is_late = now > self.jobs[key].due + LATEST;
+            if is_late && self.settings.pacing == Pacing::Shared {
+                // Another slot can only be had by beginning again.
+                self.withdraw_unsent(key);
                 continue;
             }
             let job = &mut self.jobs[key];
-            if now > job.due + LATEST {
+            if is_late {
                 job.due = self.submit_limiter.reserve_next(now);
                 if job.due > now {
                     job.timer = Some(self.wheel.set(job.due, Timer::Send(key)));
@@ -256,6 +297,14 @@ impl<T: Transport + 'static> Engine<'_, T> {
             self.creates.push(Box::pin(
                 async move { (key, client.create(&request).await) },
             ));
+        }
+    }
+
+    /// Whether a slot was given before creates were held beyond it.
+    fn is_void(&self, slot: Instant) -> bool {
+        match self.settings.pacing {
+            Pacing::Own => self.submit_limiter.is_void(slot),
+            Pacing::Shared => slot < self.held_until || self.shared.is_void(slot),
         }
     }
 
@@ -306,7 +355,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                     submitted_at,
                     deadline,
                 };
-                job.deadline = now + timeout;
+                job.deadline = job.bounded(now + timeout);
                 job.due = now + policy::jittered(first, &mut self.rng);
                 job.waiting = Some(waiting.clone());
                 self.record(key, Record::Created(waiting), After::Created);
@@ -334,6 +383,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         }
         if self.health.is_open() {
             self.submit_limiter.hold_until(now + PROBE_EVERY);
+            self.shared.hold_until(now + PROBE_EVERY);
         }
         self.stop_if_unreachable(now);
     }
@@ -366,16 +416,23 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 if self.health.bad_request() {
                     self.stop(StopReason::Refusals(why.to_string()));
                 }
-                After::Finish(crate::job::ErrorClass::Refused, why)
+                After::Finish(ErrorClass::Refused, why)
             }
-            AfterWithdraw::Refused(why) => After::Finish(crate::job::ErrorClass::Refused, why),
+            AfterWithdraw::Refused(why) => After::Finish(ErrorClass::Refused, why),
             AfterWithdraw::AccountFault(refusal) => {
                 self.stop(StopReason::of_account(&refusal));
-                After::Release
+                After::Release(Duration::ZERO)
             }
         };
         self.give_back_begun(key);
         self.record(key, Record::Withdraw, next);
+    }
+
+    /// What was begun and did not leave is not in doubt any more, and begun again later.
+    pub(super) fn withdraw_unsent(&mut self, key: usize) {
+        self.begun -= 1;
+        self.give_back_begun(key);
+        self.record(key, Record::Withdraw, After::Requeue(Duration::ZERO));
     }
 
     /// Takes back what `begin_one` counted.
@@ -406,6 +463,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
             self.held_until = until;
             self.observer.on(&Event::Throttled { pause });
         }
+        if self.settings.pacing == Pacing::Shared {
+            self.recorder.penalise(pause);
+        }
         self.submit_limiter.hold_until(until);
         if let Some(limiter) = &mut self.poll_limiter {
             limiter.hold_until(until);
@@ -424,7 +484,6 @@ impl<T: Transport + 'static> Engine<'_, T> {
     }
 
     pub(super) fn count(&mut self, outcome: &Outcome) {
-        use crate::job::Status;
         match outcome.status {
             Status::Solved => self.tally.solved += 1,
             Status::Failed => self.tally.failed += 1,

@@ -53,7 +53,7 @@ fn wall_clock() -> Timestamp {
     })
 }
 
-fn requests(count: usize, change: impl FnOnce(&mut Kind)) -> Vec<Request> {
+pub(super) fn requests(count: usize, change: impl FnOnce(&mut Kind)) -> Vec<Request> {
     let mut kind = Kind::clone(Kinds::built_in().get("hcaptcha").unwrap());
     kind.first_after = Duration::from_secs(2);
     change(&mut kind);
@@ -96,6 +96,9 @@ impl World {
                 max_failures: None,
                 max_spend: None,
                 spent_before: Micros::ZERO,
+                pacing: Pacing::Own,
+                patience: Duration::from_secs(300),
+                lease: None,
                 drain_timeout: Duration::from_secs(30),
                 wall_clock,
             },
@@ -195,7 +198,7 @@ impl World {
     }
 }
 
-fn exact(seconds: u64) -> SimulatorSettings {
+pub(super) fn exact(seconds: u64) -> SimulatorSettings {
     SimulatorSettings::exact(Duration::from_secs(seconds))
 }
 

@@ -27,6 +27,10 @@ pub(super) enum Timer {
     Gate,
     /// The backlog had nothing to claim and may have now.
     Claim,
+    /// More slots for polls can be had.
+    PollSlots,
+    /// The backlog was out of reach for too long.
+    PatienceEnd,
     /// The time for draining is over.
     DrainEnd,
     /// The time for beginning anything new is over.

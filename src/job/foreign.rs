@@ -74,6 +74,16 @@ pub fn for_spreadsheet(text: &str) -> String {
     }
 }
 
+/// What a message quotes of a word that came from outside: escaped, at most 60 characters of it.
+#[must_use]
+pub fn quoted(word: &str) -> String {
+    let mut short: String = word.chars().take(60).flat_map(char::escape_debug).collect();
+    if word.chars().nth(60).is_some() {
+        short.push('…');
+    }
+    short
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

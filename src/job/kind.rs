@@ -12,7 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::outcome::RESULT_COLUMNS;
-use super::{Micros, Problem, TomlFault, parse_toml};
+use super::{Micros, Problem, TomlFault, parse_toml, quoted};
 
 /// The files built in: name and text.
 const BUILT_IN: [(&str, &str); 2] = [
@@ -28,6 +28,9 @@ const BUILT_IN: [(&str, &str); 2] = [
 
 /// Most columns of a kind. Bounds the memory of a request.
 const MOST_COLUMNS: usize = 64;
+
+/// Names that mean something to us in a file's header or in a message.
+const OWN_NAMES: [&str; 5] = ["id", "job", "deadline", "reply_to", "meta"];
 
 /// A kind of job: what it needs, how it is sent, how it is polled, what it costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +88,15 @@ pub struct Column {
     pub required: bool,
     /// Its name on the wire, by the protocol's name.
     pub wire: BTreeMap<String, String>,
+}
+
+/// Where a column stands among the names of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The first name that is the column's.
+    pub first: Option<usize>,
+    /// Another one; an input with two is ambiguous.
+    pub second: Option<usize>,
 }
 
 /// The type of a column.
@@ -215,6 +227,30 @@ impl Kind {
         self.columns.iter().position(|c| c.answers_to(name))
     }
 
+    /// Where each of its columns stands among the names of an input.
+    #[must_use]
+    pub fn places<'a>(&self, names: &(impl Iterator<Item = &'a str> + Clone)) -> Vec<Place> {
+        let place = |column: &Column| {
+            let mut found = names.clone().enumerate();
+            let mut next = || found.find(|(_, n)| column.answers_to(n)).map(|(n, _)| n);
+            Place {
+                first: next(),
+                second: next(),
+            }
+        };
+        self.columns.iter().map(place).collect()
+    }
+
+    /// What to say of a name that stands beside `other`, where both are its column `n`.
+    #[must_use]
+    pub fn means_the_same(&self, n: usize, other: &str) -> String {
+        let column = self.columns.get(n).map_or("", |c| c.name.as_str());
+        format!(
+            "stands beside `{other}`, and both are {}'s `{column}`; leave one out",
+            self.name
+        )
+    }
+
     /// What is set aside for a job of it: its price, and nothing where nobody says one.
     #[must_use]
     pub fn reserve(&self) -> Micros {
@@ -248,7 +284,7 @@ fn columns(
             return Err(fault(span, "name: a column needs one".to_owned()));
         }
         for name in std::iter::once(&table.name).chain(&table.aliases) {
-            if name == "id" || name == "job" || RESULT_COLUMNS.contains(&name.as_str()) {
+            if OWN_NAMES.contains(&name.as_str()) || RESULT_COLUMNS.contains(&name.as_str()) {
                 return Err(fault(
                     span,
                     format!("name: `{name}` is a column of pollwheel's own"),
@@ -352,6 +388,18 @@ impl Kinds {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Kind>> {
         self.by_name.get(name)
+    }
+
+    /// The kind of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::UnknownKind`], naming those there are.
+    pub fn find(&self, name: &str) -> Result<&Arc<Kind>, Problem> {
+        self.get(name).ok_or_else(|| Problem::UnknownKind {
+            name: quoted(name),
+            known: self.names(),
+        })
     }
 
     /// The same kinds for a run that speaks `protocol`.

@@ -65,7 +65,7 @@ pub enum ErrorClass {
     Refused,
     /// Still pending when polled after the job's time was over.
     Timeout,
-    /// The request's own deadline passed before it could be sent.
+    /// The request's own deadline passed before it could be sent, or before its job was done.
     Deadline,
     /// A create whose fate is unknown, under the policy `fail`.
     UnknownCreate,

@@ -198,6 +198,12 @@ fn parse_url(raw: &str) -> Result<Url, SiteError> {
         return Err(SiteError::BadUrl("it has no host"));
     }
     let url = Url::parse(raw).map_err(|_| SiteError::BadUrl("it is not a valid URL"))?;
+    // The form that is sent is kept, too, and judged again when its job is taken up again.
+    if url.as_str().len() > LONGEST_URL {
+        return Err(SiteError::BadUrl(
+            "it is longer than 8192 bytes as it is sent",
+        ));
+    }
     if url.host_str().is_none_or(|host| host.ends_with('.')) {
         return Err(SiteError::BadUrl("its host ends with a dot"));
     }
@@ -276,6 +282,19 @@ mod tests {
             .authorize(" https://BÜCHER.example.com/a b ", None)
             .unwrap();
         assert_eq!(sent, "https://xn--bcher-kva.example.com/a%20b");
+    }
+
+    #[test]
+    fn what_is_sent_is_acceptable_again() {
+        let sites = list(&["a.example.com"]);
+        let url = |quotes: usize| format!("https://a.example.com/{}", "\"".repeat(quotes));
+        let sent = sites.authorize(&url(2700), None).unwrap();
+        assert_eq!(sites.authorize(&sent, None), Ok(sent));
+        // Three bytes each once they are encoded.
+        assert!(matches!(
+            sites.authorize(&url(2800), None),
+            Err(SiteError::BadUrl(_))
+        ));
     }
 
     #[test]

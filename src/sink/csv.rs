@@ -9,6 +9,7 @@ use csv::{QuoteStyle, Terminator, WriterBuilder};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
+use super::{rfc3339, seconds};
 use crate::job::{Outcome, RESULT_COLUMNS, for_spreadsheet};
 
 /// Appends a record and its line end to what is in `line`.
@@ -74,19 +75,10 @@ pub fn outcome_line(input_cells: &[u8], outcome: &Outcome, delimiter: u8) -> Vec
         &time(outcome.submitted_at),
         &rfc3339(outcome.finished_at),
         &time(outcome.expires_at),
-        &outcome
-            .elapsed
-            .map(|e| format!("{}.{:03}", e.as_secs(), e.subsec_millis()))
-            .unwrap_or_default(),
+        &outcome.elapsed.map(seconds).unwrap_or_default(),
         &outcome.cost.to_string(),
     ];
     push_record(line, cells, delimiter)
-}
-
-/// A time as it stands in files: RFC 3339, UTC, milliseconds.
-#[must_use]
-pub fn rfc3339(time: Timestamp) -> String {
-    format!("{time:.3}")
 }
 
 #[cfg(test)]

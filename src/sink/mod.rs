@@ -4,3 +4,37 @@
 //! bytes are durable. A solved token is written here and nowhere else.
 
 pub mod csv;
+pub mod json;
+
+use std::io;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::job::Outcome;
+use json::About;
+
+/// A sink that is not of the backlog's own kind: it is told first, and what it has is ended then.
+pub trait OutcomeSink {
+    /// Takes outcomes, in order; when it returns, they are durable. May block.
+    ///
+    /// # Errors
+    ///
+    /// Where none of them counts as taken; the same call may be made again.
+    fn deliver(&mut self, outcomes: &[(About<'_>, &Outcome)]) -> io::Result<()>;
+
+    /// What it is called in messages.
+    fn name(&self) -> String;
+}
+
+/// A time as it stands in files and messages: RFC 3339, UTC, milliseconds.
+#[must_use]
+pub fn rfc3339(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+/// A time span as it stands there: seconds with three decimals.
+#[must_use]
+pub fn seconds(span: Duration) -> String {
+    format!("{}.{:03}", span.as_secs(), span.subsec_millis())
+}

@@ -48,6 +48,15 @@ impl Observer for EventLog {
             Event::Adopted { id, remote_id } => {
                 debug!(id = %safe(id.as_str()), remote_id = %safe(&remote_id.to_string()), "job of an earlier run goes on");
             }
+            Event::FoundInDoubt { count } => {
+                warn!(
+                    count,
+                    "workers ended while they were creating jobs; the fate of those creates is unknown, they may have been paid"
+                );
+            }
+            Event::Lost { id } => {
+                debug!(id = %safe(id.as_str()), "another worker has this request now, or it has its outcome");
+            }
             Event::PollSent { id, late } => {
                 trace!(id = %safe(id.as_str()), late_ms = late.as_millis(), "poll sent");
             }
@@ -80,6 +89,7 @@ impl Observer for EventLog {
             Event::RecordingStalled { why } => {
                 error!(why = %safe(why), "cannot record; nothing new is begun until it can be done");
             }
+            Event::RecordingGoesOn => info!("recording goes on"),
             Event::Stopping { reason, in_flight } => {
                 info!(
                     reason = %reason.word(),
@@ -133,6 +143,9 @@ mod tests {
             Event::CreateWithdrawn { id, why },
             Event::CreateUnknown { id, why },
             Event::Adopted { id, remote_id },
+            Event::FoundInDoubt { count: 2 },
+            Event::Lost { id },
+            Event::RecordingGoesOn,
             Event::PollSent {
                 id,
                 late: Duration::ZERO,
@@ -168,7 +181,7 @@ mod tests {
             let text = logged(Level::TRACE, style, || {
                 one_of_each(|event| EventLog.on(event));
             });
-            assert_eq!(text.lines().count(), 18, "{text}");
+            assert_eq!(text.lines().count(), 21, "{text}");
             assert!(!text.contains("hunter2"), "{text}");
             assert!(
                 !text.contains('\u{202e}'),
@@ -189,6 +202,8 @@ mod tests {
             .collect();
         insta::assert_snapshot!(told.join("\n"), @r"
          WARN the fate of a create is unknown; it may have been paid id=row 7 \u{202e} why=the service's words
+         WARN workers ended while they were creating jobs; the fate of those creates is unknown, they may have been paid count=2
+         INFO recording goes on
          WARN the service answers with a status that is not documented; such jobs are polled on until their time is over status=the service's words
          WARN the service asks to slow down pause=2.0s
          WARN most creates fail; one a second is tried until they succeed again

@@ -6,7 +6,11 @@
     reason = "a part of each test binary, which uses a part of it"
 )]
 
+pub mod access;
+pub mod cluster;
+pub mod fleet;
 pub mod redis;
+pub mod sentinel;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

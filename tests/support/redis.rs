@@ -122,3 +122,25 @@ fn launch(port: u16, folder: &Path, arguments: &[String]) -> Option<Child> {
     std::thread::spawn(move || lines.for_each(drop));
     Some(child)
 }
+
+/// What the server at `port` of loopback answers.
+///
+/// # Errors
+///
+/// The server's, or that there is none.
+pub fn ask(
+    port: u16,
+    password: Option<&str>,
+    words: &[&str],
+) -> ::redis::RedisResult<::redis::Value> {
+    let client = ::redis::Client::open(("127.0.0.1", port))?;
+    let mut connection = client.get_connection_with_timeout(std::time::Duration::from_secs(5))?;
+    if let Some(password) = password {
+        ::redis::cmd("AUTH").arg(password).exec(&mut connection)?;
+    }
+    let mut command = ::redis::Cmd::new();
+    for word in words {
+        command.arg(word);
+    }
+    command.query(&mut connection)
+}

@@ -16,6 +16,7 @@ use super::journal::Journal;
 use super::known::Known;
 use super::reader::{ReadFault, Row};
 use super::report::InputReport;
+use super::rows::GoodRows;
 use super::seen::Seen;
 use super::storage::open_error;
 
@@ -32,26 +33,20 @@ pub fn check(
     kinds: Kinds,
     sites: Allowlist,
 ) -> Result<InputReport, OpenError> {
-    let mut input = Input::open(CsvInput::File(file.to_owned()), delimiter)?;
-    if !input.is_file() {
-        return Err(OpenError::unreadable(
-            &input.name,
-            "is no regular file; only those can be checked ahead",
-        ));
-    }
-    let (mut report, judge) = judge(&input, default_kind, kinds, sites);
-    if let Some(mut judge) = judge {
-        let keys = Keys::new(judge.header.has_ids());
-        check_rows(
-            &mut input,
-            &mut judge,
-            &keys,
-            None,
-            &mut Seen::default(),
-            &mut report,
-        )?;
-    }
+    let (report, _rows) = GoodRows::checked(file, delimiter, default_kind, kinds, sites, None)?;
     Ok(report)
+}
+
+/// Opens a file that can be checked ahead.
+pub(super) fn open_file(file: &Path, delimiter: Option<u8>) -> Result<Input, OpenError> {
+    let input = Input::open(CsvInput::File(file.to_owned()), delimiter)?;
+    if input.is_file() {
+        return Ok(input);
+    }
+    Err(OpenError::unreadable(
+        &input.name,
+        "is no regular file; only those can be checked ahead",
+    ))
 }
 
 /// Judges the header. Without a judge, no row can be judged.

@@ -25,6 +25,8 @@ use super::{CsvBacklog, InHand};
 
 /// A claim that goes past rows that are done lets go after this time: records wait for it.
 const LONGEST_CLAIM: Duration = Duration::from_millis(20);
+/// A stream that has nothing for now is asked again after this time.
+const CLAIM_AGAIN: Duration = Duration::from_millis(50);
 /// Rows between two looks at the clock.
 const ROWS_BETWEEN_LOOKS: u32 = 256;
 
@@ -74,7 +76,7 @@ impl CsvBacklog {
             match self.read(&mut row)? {
                 Next::Row => self.take(&row)?,
                 Next::NotYet => {
-                    supply = Supply::NotYet;
+                    supply = Supply::NotYet(CLAIM_AGAIN);
                     break;
                 }
                 Next::End => self.exhausted = true,
@@ -96,6 +98,7 @@ impl CsvBacklog {
         Ok(Claimed {
             jobs,
             settled: std::mem::take(&mut self.told),
+            in_doubt: 0,
             supply,
         })
     }
@@ -227,6 +230,7 @@ impl CsvBacklog {
             request,
             history,
             resume,
+            not_after: None,
         });
     }
 

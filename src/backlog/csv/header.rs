@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::job::{
-    Allowlist, Kind, Kinds, Micros, Problem, RESULT_COLUMNS, Request, RequestId, Value,
+    Allowlist, Kind, Kinds, Micros, Place, Problem, RESULT_COLUMNS, Request, RequestId, Value,
 };
 
 use super::reader::Row;
+use super::rows::Fits;
 
 /// A header, checked.
 #[derive(Clone, Debug)]
@@ -145,6 +146,8 @@ pub(super) struct Judge {
     /// Faults of the header that rows of some kind have brought to light, each told once.
     pub(super) header_faults: Vec<Fault>,
     stand_in: RequestId,
+    /// What else a row must be good for.
+    pub(super) fits: Option<Fits>,
 }
 
 impl Judge {
@@ -166,15 +169,12 @@ impl Judge {
             plans,
             header_faults: Vec::new(),
             stand_in,
+            fits: None,
         };
         match (&judge.default_kind, judge.header.job) {
             (None, None) => judge.header_faults.push(Fault::new(None, Problem::NoKind)),
             (Some(name), job) => {
-                if judge.kinds.get(name).is_none() {
-                    let problem = Problem::UnknownKind {
-                        name: name.clone(),
-                        known: judge.kinds.names(),
-                    };
+                if let Err(problem) = judge.kinds.find(name) {
                     judge.header_faults.push(Fault::new(None, problem));
                 } else if job.is_none() {
                     // Its columns must be there. With a `job` column no row may ever fall back to it.
@@ -191,7 +191,12 @@ impl Judge {
     pub(super) fn judge(&mut self, row: &Row) -> Judged {
         let id_cell = self.header.id.and_then(|n| row.get(n)).and_then(text);
         let own_id = id_cell.and_then(RequestId::try_new);
-        let request = self.request(row, own_id.clone());
+        let mut request = self.request(row, own_id.clone());
+        if let (Ok(good), Some(fits)) = (&request, self.fits)
+            && let Err(why) = fits(&self.header.good_row(row, good))
+        {
+            request = Err(Fault::malformed(None, why));
+        }
         Judged { own_id, request }
     }
 
@@ -230,11 +235,7 @@ impl Judge {
             return Err(Fault::new(Some("job"), Problem::NoKind));
         };
         if !self.plans.contains_key(name) {
-            if self.kinds.get(name).is_none() {
-                let problem = Problem::UnknownKind {
-                    name: shorten(name),
-                    known: self.kinds.names(),
-                };
+            if let Err(problem) = self.kinds.find(name) {
                 return Err(Fault::new(Some("job"), problem));
             }
             let name = name.to_owned();
@@ -277,22 +278,13 @@ impl Judge {
         if let Some(problem) = self.kinds.not_spoken(kind) {
             faults.push(Fault::new(None, problem));
         }
-        for column in &kind.columns {
-            let mut found = self
-                .header
-                .names
-                .iter()
-                .enumerate()
-                .filter(|(_, n)| column.answers_to(n))
-                .map(|(n, _)| n);
-            let first = found.next();
-            if let (Some(a), Some(b)) = (first, found.next()) {
+        let names = self.header.names.iter().map(String::as_str);
+        for (n, (column, Place { first, second })) in
+            kind.columns.iter().zip(kind.places(&names)).enumerate()
+        {
+            if let (Some(a), Some(b)) = (first, second) {
                 let (a, b) = (&self.header.names[a], &self.header.names[b]);
-                let why = format!(
-                    "stands beside `{a}`, and both are {name}'s `{}`; leave one out",
-                    column.name
-                );
-                faults.push(Fault::malformed(Some(b), why));
+                faults.push(Fault::malformed(Some(b), kind.means_the_same(n, a)));
             }
             if first.is_none() && column.required {
                 let others: String = column.aliases.iter().map(|a| format!(", `{a}`")).collect();
@@ -344,12 +336,7 @@ impl Judge {
         kind: &str,
         values: &str,
     ) -> Result<Request, Problem> {
-        let Some(kind) = self.kinds.get(kind) else {
-            return Err(Problem::UnknownKind {
-                name: kind.to_owned(),
-                known: self.kinds.names(),
-            });
-        };
+        let kind = self.kinds.find(kind)?;
         let values: BTreeMap<String, String> = serde_json::from_str(values)
             .map_err(|_| Problem::Malformed("the journal's copy cannot be read".to_owned()))?;
         Request::validate(
@@ -381,15 +368,6 @@ pub(super) fn text(cell: &[u8]) -> Option<&str> {
     std::str::from_utf8(cell)
         .ok()
         .filter(|text| !text.contains('\0'))
-}
-
-/// Bounds what a message quotes of a cell, and escapes it.
-fn shorten(cell: &str) -> String {
-    let mut short: String = cell.chars().take(60).flat_map(char::escape_debug).collect();
-    if cell.chars().nth(60).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ mod recover;
 mod refuse;
 mod report;
 mod rewrite;
+mod rows;
 mod schema;
 mod seen;
 mod sink;
@@ -61,7 +62,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Backlog, BacklogError, Claim, Claimed, Record, Ticket, UnknownCreatePolicy};
+use super::{Answer, Backlog, BacklogError, Claim, Claimed, Record, Ticket, UnknownCreatePolicy};
 use crate::api::Identity;
 use crate::job::{Allowlist, Kinds, Micros, Outcome};
 
@@ -71,6 +72,7 @@ pub use error::OpenError;
 pub use input::CsvInput;
 pub use open::Opened;
 pub use report::{InputReport, RowProblem};
+pub use rows::{GoodRow, GoodRows};
 pub use sink::{CsvSink, default_journal};
 pub use status::{JournalStatus, LastRun, Pending};
 
@@ -239,8 +241,13 @@ impl Backlog for CsvBacklog {
         self.claim_rows(max)
     }
 
-    async fn record(&mut self, batch: &[(Ticket, Record)], polls: u64) -> Result<(), BacklogError> {
-        self.record_batch(batch, polls)
+    async fn record(
+        &mut self,
+        batch: &[(Ticket, Record)],
+        polls: u64,
+    ) -> Result<Vec<Answer>, BacklogError> {
+        self.record_batch(batch, polls)?;
+        Ok(vec![Answer::Done; batch.len()])
     }
 
     async fn close(&mut self, why: &str) -> Result<(), BacklogError> {

@@ -104,7 +104,7 @@ impl Progress {
                     .saturating_add(u32::from(*unknown_create));
                 history.polls = outcome.polls;
             }
-            Record::Release { polls } => history.polls = history.polls.saturating_add(*polls),
+            Record::Release { polls, .. } => history.polls = history.polls.saturating_add(*polls),
         }
         if next.state != State::Waiting {
             next.waiting = None;
@@ -173,7 +173,7 @@ pub(super) fn fingerprint(record: &Record) -> u64 {
             (status, error, message, attempts, polls).hash(&mut hasher);
             (finished_at, cost, refund, unknown_create).hash(&mut hasher);
         }
-        Record::Release { polls } => polls.hash(&mut hasher),
+        Record::Release { polls, .. } => polls.hash(&mut hasher),
     }
     hasher.finish()
 }
@@ -181,6 +181,8 @@ pub(super) fn fingerprint(record: &Record) -> u64 {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+
+    use std::time::Duration;
 
     use super::*;
 
@@ -274,8 +276,14 @@ mod tests {
             Record::Withdraw,
             Record::Unknown,
             created(),
-            Record::Release { polls: 1 },
-            Record::Release { polls: 2 },
+            Record::Release {
+                polls: 1,
+                delay: Duration::ZERO,
+            },
+            Record::Release {
+                polls: 2,
+                delay: Duration::ZERO,
+            },
         ];
         let prints: std::collections::HashSet<u64> = all.iter().map(fingerprint).collect();
         assert_eq!(prints.len(), all.len());

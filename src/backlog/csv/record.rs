@@ -344,7 +344,7 @@ fn write(
     let seq = match (seq, record) {
         // A row that nothing was ever done for leaves no trace.
         (None, Record::Release { .. }) => return Ok(None),
-        (Some(seq), Record::Release { polls: 0 }) => return Ok(Some(seq)),
+        (Some(seq), Record::Release { polls: 0, .. }) => return Ok(Some(seq)),
         (None, Record::Begin { at, .. }) => {
             let seq = new_seq(tally);
             tx.insert(seq, &job.job, next, Some((&job.row, api, *at)), None)?;

@@ -167,7 +167,7 @@ fn claim_all(backlog: &mut CsvBacklog) -> Vec<Claim> {
 }
 
 fn record(backlog: &mut CsvBacklog, batch: &[(Ticket, Record)]) -> Result<(), BacklogError> {
-    backlog.record(batch, 0).now_or_never().unwrap()
+    backlog.record(batch, 0).now_or_never().unwrap().map(|_| ())
 }
 
 fn record_one(backlog: &mut CsvBacklog, ticket: Ticket, one: Record) {

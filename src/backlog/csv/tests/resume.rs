@@ -9,7 +9,14 @@ fn a_recorded_job_is_adopted_and_never_created_again() {
     let jobs = claim_all(&mut backlog);
     record_one(&mut backlog, jobs[0].ticket, begin());
     record_one(&mut backlog, jobs[0].ticket, created(77));
-    record_one(&mut backlog, jobs[0].ticket, Record::Release { polls: 5 });
+    record_one(
+        &mut backlog,
+        jobs[0].ticket,
+        Record::Release {
+            polls: 5,
+            delay: Duration::ZERO,
+        },
+    );
     drop(backlog);
     assert_eq!(
         bench.status().pending,
@@ -249,7 +256,13 @@ fn a_repeated_batch_changes_nothing() {
         vec![(a, created(1)), (b, Record::Withdraw)],
         vec![
             (a, finish(Status::Solved)),
-            (b, Record::Release { polls: 0 }),
+            (
+                b,
+                Record::Release {
+                    polls: 0,
+                    delay: Duration::ZERO,
+                },
+            ),
         ],
     ] {
         record(&mut backlog, &batch).unwrap();

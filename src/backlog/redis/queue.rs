@@ -1,0 +1,105 @@
+//! A queue's keys and settings, and how its scripts are called.
+//!
+//! Wrappers take up to [`BATCH`] items a call to the server and split what is longer. After an error
+//! nobody knows what is done of a call: it is to be repeated as it is, which does the rest.
+
+use std::time::Duration;
+
+use ::redis::aio::ConnectionLike;
+use ::redis::{RedisResult, Script, ScriptInvocation, ToRedisArgs};
+
+use super::reply::Reply;
+
+/// Most items in one call of a script.
+pub(crate) const BATCH: usize = 128;
+
+/// What a queue needs to know of its worker.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueSettings {
+    /// How long a hold lasts without a beat. All workers of a queue should have one and the same.
+    pub(crate) lease: Duration,
+    /// How long a finished id is remembered.
+    pub(crate) window: Duration,
+    /// The id of this process, new in each.
+    pub(crate) worker: String,
+}
+
+/// The typed face of the scripts. It holds no connection and no state.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    /// In the order that every script takes them in: the producers' list, inbox, ready, delayed, lease,
+    /// job, payload, limit, meta, done, dead, orphan, workers.
+    pub(super) keys: [String; 13],
+    pub(super) settings: QueueSettings,
+}
+
+impl Queue {
+    /// A queue over these keys, in the order of [`keys`](Self::keys).
+    pub(crate) fn new(keys: [&str; 13], settings: QueueSettings) -> Self {
+        Self {
+            keys: keys.map(str::to_owned),
+            settings,
+        }
+    }
+
+    pub(super) fn call<'a>(&self, script: &'a Script) -> Call<'a> {
+        let mut invocation = script.prepare_invoke();
+        for key in &self.keys {
+            invocation.key(key);
+        }
+        Call { invocation }
+    }
+
+    /// A call whose first arguments are the lease and the worker.
+    pub(super) fn call_as_worker<'a>(&self, script: &'a Script) -> Call<'a> {
+        let mut call = self.call(script);
+        call.arg(ms(self.settings.lease))
+            .arg(self.settings.worker.as_str());
+        call
+    }
+}
+
+/// A script's call that is being written.
+pub(super) struct Call<'a> {
+    invocation: ScriptInvocation<'a>,
+}
+
+impl Call<'_> {
+    pub(super) fn key(&mut self, key: &str) -> &mut Self {
+        self.invocation.key(key);
+        self
+    }
+
+    pub(super) fn arg(&mut self, arg: impl ToRedisArgs) -> &mut Self {
+        self.invocation.arg(arg);
+        self
+    }
+
+    /// The empty string where it is absent.
+    pub(super) fn arg_or_none(&mut self, arg: Option<impl ToRedisArgs>) -> &mut Self {
+        match arg {
+            Some(arg) => self.arg(arg),
+            None => self.arg(""),
+        }
+    }
+
+    pub(super) fn flag(&mut self, flag: bool) -> &mut Self {
+        self.arg(u8::from(flag))
+    }
+
+    /// Calls it. Where Redis does not know the script, it is loaded and called again, which is no
+    /// repetition: nothing was run.
+    pub(super) async fn run<C: ConnectionLike>(&self, connection: &mut C) -> RedisResult<Reply> {
+        Reply::new(self.invocation.invoke_async(connection).await?)
+    }
+}
+
+/// Longest time and largest amount in an argument: sums of it and a time stay exact in Lua's numbers.
+pub(super) const MOST: u64 = 1 << 50;
+
+/// Whole milliseconds, at least one.
+pub(super) fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis())
+        .unwrap_or(MOST)
+        .clamp(1, MOST)
+}

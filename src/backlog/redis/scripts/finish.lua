@@ -1,0 +1,101 @@
+-- The end of requests: outcome delivered, state gone, tombstone left, all at once.
+-- KEYS[14...]: targets. in: window ms, results (index of a target, 0: none); items (id, epoch, success,
+-- remote id known or none, refund, polls, unknown create, dead, status word, target index, reply, outcome, outcome with
+-- reply_error or none, result key index, ttl ms).
+-- out: per item done, lost, bad_target <key>, or learn <job>. An error that begins with WRONGTARGET names the results list.
+local window, results = number(), number()
+local FIRST_TARGET = 13
+local types = {}
+local function holds(index, wanted)
+  if not types[index] then types[index] = call('TYPE', KEYS[FIRST_TARGET + index]).ok end
+  return types[index] == 'none' or types[index] == wanted
+end
+
+local items, ids = {}, {}
+while more() do
+  local item = {
+    id = text(), epoch = number(), success = text() == '1', knew = optional(), refund = number(), polls = number(),
+    unknown = text() == '1', dead = text() == '1', status = text(), target = number(), is_reply = text() == '1',
+    outcome = text(), fallback = optional(), result_key = number(), ttl = number(),
+  }
+  items[#items + 1] = item
+  ids[#ids + 1] = item.id
+end
+load(ids)
+
+local out, pushes, order, values, dead, finished = {}, {}, {}, {}, {}, {}
+
+-- Whether there is a place for the outcome; puts it there in thought.
+local function deliver(item)
+  local target, outcome = item.target, item.outcome
+  if item.is_reply and not holds(target, 'list') then
+    target, outcome = results, item.fallback or outcome
+    if target == 0 and item.result_key == 0 then return false, KEYS[FIRST_TARGET + item.target] end
+  end
+  if item.result_key > 0 and not holds(item.result_key, 'string') then
+    return false, KEYS[FIRST_TARGET + item.result_key]
+  end
+  if target > 0 then
+    if not holds(target, 'list') then return nil, KEYS[FIRST_TARGET + target] end
+    if not pushes[target] then
+      pushes[target] = {}
+      order[#order + 1] = target
+    end
+    table.insert(pushes[target], outcome)
+  end
+  if item.result_key > 0 then values[#values + 1] = { KEYS[FIRST_TARGET + item.result_key], outcome, item.ttl } end
+  return true
+end
+
+for _, item in ipairs(items) do
+  local id = item.id
+  local job = jobs[id]
+  local mine = job and job.e == item.epoch
+  local known = job and item.knew and job.r == item.knew
+  if not job or job.s == 'done' then
+    out[#out + 1] = mine and 'done' or 'lost'
+  elseif not mine and not (item.success and known) then
+    out[#out + 1] = 'lost'
+  elseif not item.success and job.r and not known then
+    out[#out + 1] = 'learn'
+    tell(out, id, job)
+  else
+    local delivered, bad = deliver(item)
+    if delivered == nil then
+      return redis.error_reply('WRONGTARGET the results list ' .. bad .. ' is no list')
+    elseif not delivered then
+      out[#out + 1] = 'bad_target'
+      out[#out + 1] = bad
+    else
+      -- Success with another job than the recorded one: that one is paid, too.
+      if job.r and item.knew and not known then orphan(id, job.r, job.a, string.format('%.0f', job.at)) end
+      refund(job, item.refund)
+      if item.unknown then count('unknown_creates', 1) end
+      count('polls', item.polls)
+      count(item.status, 1)
+      forget(id)
+      if job.s ~= 'raw' then
+        if item.dead then dead[#dead + 1] = id end
+        put(id, { s = 'done', e = item.epoch, h = job.h, r = item.knew or job.r, x = job.x, t = now })
+        finished[#finished + 1] = now
+        finished[#finished + 1] = id
+      end
+      out[#out + 1] = 'done'
+    end
+  end
+end
+
+local graves = {}
+local payloads = load_payloads(dead)
+for _, id in ipairs(dead) do
+  texts['dead\0' .. id] = cmsgpack.pack({ p = payloads[id] or '', h = jobs[id].h })
+  graves[#graves + 1] = now
+  graves[#graves + 1] = id
+end
+trim(window, 2 * #items + 16)
+write()
+many('ZADD', DONE, finished)
+many('ZADD', DEAD, graves)
+for _, target in ipairs(order) do many('LPUSH', KEYS[FIRST_TARGET + target], pushes[target]) end
+for _, value in ipairs(values) do call('SET', value[1], value[2], 'PX', value[3]) end
+return out

@@ -1,0 +1,130 @@
+//! Workers that share a queue in Redis: kills, pauses, hand-overs, and Redis itself going away.
+
+mod support;
+
+use std::time::Duration;
+
+use support::fleet::Fleet;
+use support::redis::RedisServer;
+use support::{Api, number};
+
+/// A service on a bad day.
+const BAD_DAY: [&str; 10] = [
+    "--latency",
+    "20ms..200ms",
+    "--solve-time",
+    "100ms..900ms",
+    "--fail-rate",
+    "0.05",
+    "--fault",
+    "create:reset_before=0.02,reset_after=0.02,503=0.02,html=0.01,cut=0.01,429 retry-after=1=0.002",
+    "--fault",
+    "poll:reset_before=0.02,500=0.02,html=0.01,empty=0.01,cut=0.01",
+];
+
+/// What lets a test see within seconds what takes minutes otherwise.
+const QUICK: [&str; 9] = [
+    "-q",
+    "--poll-interval",
+    "200ms",
+    "--redis-lease",
+    "2s",
+    "--max-in-flight",
+    "200",
+    "--submit-rate",
+    "150/s",
+];
+
+/// The size of a test: what CI runs, or what the variable says.
+fn size(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn kills_lose_nothing_and_pay_no_known_job_twice() {
+    let (rows, kills) = (size("FLEET_ROWS", 1500), size("FLEET_KILLS", 40));
+    let (api, redis) = (Api::start(&BAD_DAY), RedisServer::start());
+    let mut fleet = Fleet::new(&api, &redis.url(), &QUICK);
+    fleet.push(0..rows);
+    (0..4).for_each(|_| fleet.start());
+    for _ in 0..kills {
+        std::thread::sleep(Duration::from_millis(fastrand::u64(20..400)));
+        fleet.replace(fastrand::usize(..4), "-KILL");
+    }
+    assert!(fleet.settled() < rows, "it ended before the last kill");
+    fleet.wait_for(rows);
+    let surplus = fleet.hold_against_ledger(rows);
+    let injected: u64 = api.ledger()["injected"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(fault, _)| fault.starts_with("create"))
+        .filter_map(|(_, times)| times.as_u64())
+        .sum();
+    eprintln!("{kills} kills, {injected} faults of creates: {surplus} surplus jobs");
+    assert!(surplus <= 8 * kills as u64 + injected, "{surplus}");
+    fleet.stop();
+}
+
+#[test]
+fn a_worker_that_is_told_to_stop_hands_over_and_nothing_is_created_again() {
+    let (rows, stops) = (size("FLEET_ROWS", 800), size("FLEET_KILLS", 30));
+    let api = Api::start(&["--latency", "20ms..200ms", "--solve-time", "300ms..2s"]);
+    let redis = RedisServer::start();
+    let mut fleet = Fleet::new(&api, &redis.url(), &QUICK);
+    fleet.push(0..rows);
+    (0..4).for_each(|_| fleet.start());
+    for _ in 0..stops {
+        std::thread::sleep(Duration::from_millis(fastrand::u64(20..300)));
+        let code = fleet.replace(fastrand::usize(..4), "-TERM");
+        assert_eq!(code, Some(0));
+    }
+    assert!(fleet.settled() < rows, "it ended before the last signal");
+    fleet.wait_for(rows);
+    assert_eq!(fleet.hold_against_ledger(rows), 0);
+    let ledger = api.ledger();
+    assert_eq!(number(&ledger, "creates"), rows as u64, "{ledger}");
+    fleet.stop();
+}
+
+#[test]
+fn a_worker_that_slept_beyond_its_lease_doubles_nothing() {
+    let (rows, sleeps) = (size("FLEET_ROWS", 1200), size("FLEET_SLEEPS", 20));
+    let (api, redis) = (Api::start(&BAD_DAY), RedisServer::start());
+    let mut fleet = Fleet::new(&api, &redis.url(), &QUICK);
+    fleet
+        .args
+        .extend(["--redis-lease".to_owned(), "1s".to_owned()]);
+    fleet
+        .args
+        .extend(["--submit-rate".to_owned(), "40/s".to_owned()]);
+    fleet.push(0..rows);
+    (0..4).for_each(|_| fleet.start());
+    for n in 0..sleeps {
+        std::thread::sleep(Duration::from_millis(fastrand::u64(20..300)));
+        support::signal(&fleet.workers[n % 4], "-STOP");
+        std::thread::sleep(Duration::from_millis(1_300));
+        support::signal(&fleet.workers[n % 4], "-CONT");
+    }
+    fleet.wait_for(rows);
+    fleet.hold_against_ledger(rows);
+    fleet.stop();
+}
+
+#[test]
+fn redis_may_be_killed_and_started_again() {
+    let (rows, restarts) = (size("FLEET_ROWS", 600), size("FLEET_RESTARTS", 4));
+    let (api, mut redis) = (Api::start(&BAD_DAY), RedisServer::start());
+    let mut fleet = Fleet::new(&api, &redis.url(), &QUICK);
+    fleet.push(0..rows);
+    (0..4).for_each(|_| fleet.start());
+    for _ in 0..restarts {
+        std::thread::sleep(Duration::from_millis(fastrand::u64(200..1500)));
+        redis.kill();
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..1000)));
+        redis.start_again();
+    }
+    fleet.wait_for(rows);
+    fleet.hold_against_ledger(rows);
+    fleet.stop();
+}

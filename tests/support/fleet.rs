@@ -1,0 +1,207 @@
+//! Workers on one queue: real processes, a real Redis, a real simulator.
+
+use std::collections::HashMap;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use redis::Commands;
+use serde_json::Value;
+
+use super::{Api, Case, finish, number};
+
+/// The list that producers push to, and the one that outcomes come to.
+pub const QUEUE: &str = "solve:requests";
+pub const RESULTS: &str = "solve:results";
+
+/// Nothing takes as long as this unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A queue with its service and its workers.
+pub struct Fleet<'a> {
+    pub case: Case,
+    pub api: &'a Api,
+    pub url: String,
+    /// Arguments of every worker.
+    pub args: Vec<String>,
+    pub workers: Vec<Child>,
+}
+
+impl<'a> Fleet<'a> {
+    pub fn new(api: &'a Api, redis_url: &str, args: &[&str]) -> Self {
+        Self {
+            case: Case::new(),
+            api,
+            url: redis_url.to_owned(),
+            args: args.iter().map(|&a| a.to_owned()).collect(),
+            workers: Vec::new(),
+        }
+    }
+
+    /// A connection of the test's own.
+    pub fn redis(&self) -> redis::Connection {
+        redis::Client::open(self.url.as_str())
+            .and_then(|client| client.get_connection())
+            .expect("Redis is there")
+    }
+
+    /// `pollwheel VERB --from redis:QUEUE` with what every worker is told.
+    pub fn verb(&self, verb: &str) -> Command {
+        let mut command = self.case.pollwheel(verb);
+        command
+            .args(["--from", &format!("redis:{QUEUE}")])
+            .args(["--redis-url", &self.url]);
+        command
+    }
+
+    pub fn worker(&self) -> Command {
+        let mut command = self.verb("work");
+        command
+            .args(["--to", &format!("redis:{RESULTS}")])
+            .args(["--base-url", &self.api.url])
+            .args(["--authorized-site", "*.example.com"])
+            .args(&self.args);
+        command
+    }
+
+    /// Starts a worker more.
+    pub fn start(&mut self) {
+        let child = self
+            .worker()
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the binary starts");
+        self.workers.push(child);
+    }
+
+    /// Ends worker `n` by a signal, and starts another.
+    pub fn replace(&mut self, n: usize, with: &str) -> Option<i32> {
+        let mut child = self.workers.swap_remove(n);
+        super::signal(&child, with);
+        let code = child.wait().expect("it can be waited for").code();
+        self.start();
+        code
+    }
+
+    /// Pushes good requests with these numbers.
+    pub fn push(&self, numbers: std::ops::Range<usize>) {
+        let requests: Vec<String> = numbers.map(request).collect();
+        let mut redis = self.redis();
+        for chunk in requests.chunks(1000) {
+            let _: usize = redis.lpush(QUEUE, chunk).expect("it can be pushed");
+        }
+    }
+
+    /// `status --json`.
+    pub fn status(&self) -> Value {
+        let (code, out, err) = finish(self.verb("status").arg("--json"));
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str(&out).expect("the status is JSON")
+    }
+
+    /// How many outcomes there are.
+    pub fn settled(&self) -> usize {
+        self.redis().llen(RESULTS).expect("it is a list")
+    }
+
+    /// Waits until there are so many outcomes.
+    pub fn wait_for(&self, outcomes: usize) {
+        let start = Instant::now();
+        let mut redis = self.redis();
+        loop {
+            let settled: usize = redis.llen(RESULTS).expect("it is a list");
+            if settled >= outcomes {
+                return;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{settled} of {outcomes} outcomes: {}",
+                self.status()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// All outcomes, oldest first.
+    pub fn outcomes(&self) -> Vec<Value> {
+        let texts: Vec<String> = self.redis().lrange(RESULTS, 0, -1).expect("it is a list");
+        texts
+            .iter()
+            .rev()
+            .map(|text| serde_json::from_str(text).expect("an outcome is JSON"))
+            .collect()
+    }
+
+    /// Tells every worker to stop, and expects each to end well.
+    pub fn stop(&mut self) {
+        for child in &self.workers {
+            super::signal(child, "-TERM");
+        }
+        for mut child in self.workers.drain(..) {
+            let status = child.wait().expect("it can be waited for");
+            assert_eq!(status.code(), Some(0), "a worker that is told to stop");
+        }
+    }
+
+    /// Holds the outcomes of the requests `0..count` against the ledger. Returns the jobs that were
+    /// made beyond what was needed.
+    pub fn hold_against_ledger(&self, count: usize) -> u64 {
+        let jobs: HashMap<String, Value> = self
+            .api
+            .jobs()
+            .into_iter()
+            .map(|job| (super::text_of(&job["job_id"]), job))
+            .collect();
+        let mut by_id: HashMap<String, Value> = HashMap::new();
+        for outcome in self.outcomes() {
+            let id = outcome["id"].as_str().expect("it has an id").to_owned();
+            if outcome["status"] == "solved" {
+                let job = jobs
+                    .get(&super::text_of(&outcome["remote_id"]))
+                    .unwrap_or_else(|| panic!("{id} has no job"));
+                assert_eq!(outcome["token"], job["token"], "{id}");
+                let url = format!("https://h.example.com/login?row={}", &id[1..]);
+                assert_eq!(super::text_of(&job["url"]), url, "{id}");
+            }
+            assert_eq!(
+                outcome["meta"]["big"].to_string(),
+                "12345678901234567890",
+                "{id}"
+            );
+            let twice = by_id.insert(id, outcome);
+            assert!(twice.is_none(), "two outcomes: {twice:?}");
+        }
+        for n in 0..count {
+            assert!(by_id.contains_key(&format!("r{n}")), "r{n} has no outcome");
+        }
+        assert_eq!(by_id.len(), count);
+        let ledger = self.api.ledger();
+        assert_eq!(number(&ledger, "creates_of_polled"), 0, "{ledger}");
+        let status = self.status();
+        let unknown = number(&status, "unknown_creates");
+        let surplus = number(&ledger, "jobs") - count as u64 - number(&ledger, "failed");
+        assert!(surplus <= unknown, "{ledger} {status}");
+        surplus
+    }
+}
+
+impl Drop for Fleet<'_> {
+    fn drop(&mut self) {
+        for child in &mut self.workers {
+            // A stopped process takes a kill as well.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A good request.
+pub fn request(n: usize) -> String {
+    let job = if n % 3 == 0 {
+        "recaptcha-v2"
+    } else {
+        "hcaptcha"
+    };
+    format!(
+        r#"{{"id":"r{n}","job":"{job}","website_url":"https://h.example.com/login?row={n}","website_key":"key-{n}","meta":{{"n":{n},"big":12345678901234567890}}}}"#
+    )
+}
