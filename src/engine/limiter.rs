@@ -95,6 +95,11 @@ impl Limiter {
         }
     }
 
+    /// Whether a slot was given out before a hold that covers it.
+    pub(super) fn is_void(&self, slot: Instant) -> bool {
+        slot < self.not_before
+    }
+
     /// Gives out no slot before `until`.
     pub(super) fn hold_until(&mut self, until: Instant) {
         self.not_before = self.not_before.max(until);
@@ -170,5 +175,6 @@ mod tests {
         );
         assert_eq!(limiter.reserve_next(now), until);
         assert!(limiter.reserve_next(now) > until);
+        assert!(limiter.is_void(now) && !limiter.is_void(until));
     }
 }
