@@ -1,14 +1,19 @@
 //! Where outcomes go: how one is written, not when.
 //!
-//! What must stay true: an encoder does no I/O and knows no journal; a backlog decides when its
-//! bytes are durable. A solved token is written here and nowhere else.
+//! What must stay true: an encoder ([`csv`], [`json`]) does no I/O and knows no journal; a backlog decides when its
+//! bytes are durable. What takes bytes elsewhere ([`redis`]) knows neither. A solved token is written
+//! here and nowhere else.
 
 pub mod csv;
 pub mod json;
+mod outbox;
+pub mod redis;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+pub use outbox::{Outbox, SinkError};
 
 /// A time as it stands in files and messages: RFC 3339, UTC, milliseconds.
 #[must_use]
