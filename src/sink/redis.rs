@@ -151,16 +151,10 @@ async fn push(
 }
 
 #[cfg(test)]
-#[path = "../../tests/support"]
-mod support {
-    pub(super) mod redis;
-}
-
-#[cfg(test)]
 mod tests {
-    use super::support::redis::{RedisServer, ask};
     use super::*;
     use crate::redis::Access;
+    use crate::support::redis::{RedisServer, ask};
 
     fn open(server: &RedisServer) -> Result<RedisOutbox, LinkError> {
         let settings = Settings::try_new(&server.url(), Access::default()).unwrap();

@@ -1,8 +1,5 @@
 //! Against a real redis-server.
 
-#[path = "../../../../tests/support/redis.rs"]
-mod server;
-
 mod life;
 
 use std::time::Duration;
@@ -11,7 +8,7 @@ use ::redis::aio::MultiplexedConnection;
 
 use super::*;
 use crate::job::{Micros, Status};
-use server::RedisServer;
+use crate::support::redis::{self as server, RedisServer};
 
 const LIST: &str = "solve:requests";
 const RESULTS: &str = "solve:results";
