@@ -1,8 +1,5 @@
 //! Against a real redis-server.
 
-#[path = "../../../../tests/support/redis.rs"]
-mod server;
-
 mod dump;
 mod keep;
 mod late;
@@ -17,9 +14,10 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 
 use super::intake::Claimed;
+use super::keep::Settled;
 use super::*;
 use crate::job::{Micros, Status};
-use server::RedisServer;
+use crate::support::redis::RedisServer;
 
 const LIST: &str = "solve:requests";
 const RESULTS: &str = "solve:results";
@@ -35,7 +33,7 @@ const CREATING: f64 = 1_125_899_906_842_624.0;
 
 /// A server, a connection to it, and a queue on it.
 struct Fixture {
-    server: RedisServer,
+    _server: RedisServer,
     con: MultiplexedConnection,
     queue: Queue,
 }
@@ -72,7 +70,7 @@ impl Fixture {
             .await
             .unwrap();
         Self {
-            server,
+            _server: server,
             con,
             queue: queue("w1", Duration::from_secs(30)),
         }
