@@ -1,5 +1,6 @@
 //! Against a real redis-server.
 
+mod conformance;
 mod dump;
 mod keep;
 mod late;
