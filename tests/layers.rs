@@ -113,6 +113,7 @@ fn imports_point_down() {
         let name = file.file_stem().unwrap().to_str().unwrap();
         if name == "tests"
             || name.ends_with("_tests")
+            || inside.iter().any(|folder| folder == "tests")
             || inside.starts_with("lib.rs")
             || inside.starts_with("main.rs")
         {

@@ -1,10 +1,13 @@
 //! Where outcomes go: how one is written, not when.
 //!
 //! What must stay true: an encoder ([`csv`], [`json`]) does no I/O and knows no journal; a backlog decides when its
-//! bytes are durable. What takes bytes elsewhere ([`redis`]) knows neither. A solved token is written
+//! bytes are durable. What takes bytes elsewhere ([`redis`], [`csv_file`])
+//! knows neither. A solved token is written
 //! here and nowhere else.
 
 pub mod csv;
+pub mod csv_file;
+pub(crate) mod file;
 pub mod json;
 mod outbox;
 pub mod redis;

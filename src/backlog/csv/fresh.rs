@@ -8,8 +8,8 @@ use std::path::Path;
 
 use super::OpenError;
 use super::journal::{Journal, beside};
-use super::output::sync_folder;
 use super::rewrite::rewrite_path;
+use crate::sink::file::sync_folder;
 
 /// Moves what is there out of the way. Journal and output are locked.
 pub(super) fn move_away(

@@ -10,12 +10,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// From one try to the next.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Tries even where nobody wants to wait: `status` holds a lock for an instant to see whether a run has it.
-const TRIES: u32 = 3;
+pub(super) use crate::sink::file::acquire;
 
 /// The lock file of a journal.
 pub(super) fn lock_path(journal: &Path) -> PathBuf {
@@ -35,22 +31,6 @@ pub(super) fn open_lock(journal: &Path) -> io::Result<File> {
         .open(lock_path(journal))
 }
 
-/// Locks a file for this process alone, waiting for `wait` at most; `false` where another holds it.
-pub(super) fn acquire(file: &File, wait: Duration) -> io::Result<bool> {
-    let tries = u32::try_from(wait.as_millis() / PAUSE.as_millis())
-        .unwrap_or(u32::MAX)
-        .max(TRIES);
-    for n in 0..=tries {
-        match file.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(TryLockError::WouldBlock) if n < tries => std::thread::sleep(PAUSE),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(e)) => return Err(e),
-        }
-    }
-    Ok(false)
-}
-
 /// Whether a run holds a journal's lock at this instant.
 pub(super) fn is_held(journal: &Path) -> bool {
     let journal = journal
@@ -64,6 +44,8 @@ pub(super) fn is_held(journal: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

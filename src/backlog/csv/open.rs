@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::job::{Allowlist, Kinds, Micros};
+use crate::sink::file::{real_path, sync_folder};
 
 use super::check::{check_rows, judge};
 use super::crash::Crash;
@@ -20,12 +21,11 @@ use super::input::Input;
 use super::journal::{Census, Journal, RunCounts};
 use super::layout::Layout;
 use super::order::Places;
-use super::output::sync_folder;
 use super::recover::continue_output;
 use super::refuse::{compare_ids, ids_word, refuse_mixing, refuse_same_file, refuse_unknown_kinds};
 use super::rewrite::{self, Pace};
 use super::seen::Seen;
-use super::sink::{Place, Sink, default_journal, real_path, write_stream};
+use super::sink::{Place, Sink, default_journal, write_stream};
 use super::storage::open_error;
 use super::{CsvBacklog, CsvSettings, InputReport, OpenError, fresh, lock};
 
@@ -197,8 +197,8 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
             let (output, last) = continue_output(&journal, path, output_file, wait, &mut crash)?;
             durable = last;
             let rewrites = settings.ordered || settings.retry_failed;
-            if rewrites && output.file.metadata().is_ok_and(|m| m.nlink() > 1) {
-                let name = output.path.display();
+            if rewrites && output.file.handle.metadata().is_ok_and(|m| m.nlink() > 1) {
+                let name = output.file.path.display();
                 warnings.push(format!("{name} has other names (hard links), which keep the old lines when it is rewritten"));
             }
             Sink::File(Box::new(output))
@@ -268,7 +268,7 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
 
 /// Locks a journal by its real path, so that a symlink to it fools nobody.
 fn take_lock(journal: &Path, wait: Duration) -> Result<File, OpenError> {
-    let journal = &real_path(journal, 16).map_err(|e| OpenError::not_writable(journal, e))?;
+    let journal = &real_path(journal).map_err(|e| OpenError::not_writable(journal, e))?;
     let file = lock::open_lock(journal)
         .map_err(|e| OpenError::not_writable(&lock::lock_path(journal), e))?;
     match lock::acquire(&file, wait) {

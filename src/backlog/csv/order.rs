@@ -93,12 +93,13 @@ pub(super) fn order(
     places.flush(db).map_err(failed)?;
     db.execute_batch("CREATE INDEX IF NOT EXISTS temp.place_hash ON place (hash, position); DELETE FROM temp.line;")
         .map_err(failed)?;
-    let path = output.path.clone();
+    let path = output.file.path.clone();
     let io_failed = |source| BacklogError::Retryable {
         what: format!("{}: cannot be read", path.display()),
         source,
     };
-    let mut reader = lines(&output.file, output.length, delimiter).map_err(io_failed)?;
+    let mut reader =
+        lines(&output.file.handle, output.file.length, delimiter).map_err(io_failed)?;
     let mut row = Row::default();
     let mut header_end = None;
     let mut in_order = true;

@@ -1,16 +1,15 @@
 //! The output file: only ever appended to, and always as long as we know it to be.
 //!
-//! What must stay true: before a byte is written, the path still leads to our inode and the file is as
-//! long as we left it; so nothing of another hand is overwritten, no line goes to a file that nobody
-//! sees any more, and no hole is made. [`OutputFile::append`] returns after fdatasync. What a failed write
-//! left is cut off again before the next one.
+//! What must stay true: what an [`AppendFile`] holds to; [`OutputFile::append`] returns after fdatasync; the
+//! journal's checkpoint is of what was synced.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use crate::backlog::BacklogError;
+use crate::sink::file::{AppendFile, identity};
 
 use super::crash::Crash;
 use super::journal::Checkpoint;
@@ -47,42 +46,10 @@ impl Tail {
     }
 }
 
-/// An output file that is ours.
+/// An output file that is ours, and what is remembered of it.
 pub(super) struct OutputFile {
-    pub(super) file: File,
-    /// Where it really is: no symlink.
-    pub(super) path: PathBuf,
-    /// Device and inode.
-    pub(super) identity: (u64, u64),
-    /// How long we left it.
-    pub(super) length: u64,
+    pub(super) file: AppendFile,
     pub(super) tail: Tail,
-    /// A write failed, and what it left could not be cut off.
-    torn: bool,
-}
-
-/// Device and inode.
-pub(super) fn identity(meta: &Metadata) -> (u64, u64) {
-    (meta.dev(), meta.ino())
-}
-
-/// Makes a new file, for the owner alone.
-pub(super) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-}
-
-/// Makes what was done in a file's folder durable.
-pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
 }
 
 impl OutputFile {
@@ -90,14 +57,7 @@ impl OutputFile {
     pub(super) fn new(file: File, path: PathBuf, length: u64) -> io::Result<Self> {
         let identity = identity(&file.metadata()?);
         let tail = Tail::read(&file, length)?;
-        Ok(Self {
-            file,
-            path,
-            identity,
-            length,
-            tail,
-            torn: false,
-        })
+        Ok(Self::adopt(file, path, identity, length, tail))
     }
 
     /// A file that was just written, and of which everything is known.
@@ -108,21 +68,15 @@ impl OutputFile {
         length: u64,
         tail: Tail,
     ) -> Self {
-        Self {
-            file,
-            path,
-            identity,
-            length,
-            tail,
-            torn: false,
-        }
+        let file = AppendFile::new(file, path, identity, length);
+        Self { file, tail }
     }
 
     /// What is to be remembered of it, once it is durable up to `out_seq`.
     pub(super) fn checkpoint(&self, out_seq: i64) -> Checkpoint {
         Checkpoint {
-            length: self.length,
-            file: self.identity,
+            length: self.file.length,
+            file: self.file.identity,
             tail: self.tail.hash(),
             out_seq,
         }
@@ -130,65 +84,28 @@ impl OutputFile {
 
     /// Appends and makes durable. Nothing is changed where it fails with `Retryable`.
     pub(super) fn append(&mut self, bytes: &[u8], crash: &mut Crash) -> Result<(), BacklogError> {
-        self.check_untouched()?;
+        self.file.check_untouched()?;
         if crash.is_due("mid-append") {
             // Whatever becomes of this write, the process dies here.
-            let _ = self
-                .file
-                .write_all_at(&bytes[..bytes.len() / 2], self.length);
+            let half = &bytes[..bytes.len() / 2];
+            let _ = self.file.handle.write_all_at(half, self.file.length);
             crash.die()?;
         }
-        if let Err(source) = self.file.write_all_at(bytes, self.length) {
-            self.torn = self.file.set_len(self.length).is_err();
-            return Err(BacklogError::Retryable {
-                what: format!("{}: cannot be written", self.path.display()),
-                source,
-            });
-        }
+        self.file.write(bytes)?;
         crash.at("after-append")?;
-        if let Err(e) = self.file.sync_data() {
-            let what = format!(
-                "{}: fsync failed: {e}; what of it is on the disk cannot be told",
-                self.path.display()
-            );
-            return Err(BacklogError::Fatal { what });
-        }
+        self.file.sync(bytes.len() as u64)?;
         crash.at("after-fsync")?;
-        self.length += bytes.len() as u64;
         self.tail.push(bytes);
-        Ok(())
-    }
-
-    /// Makes sure that the file at our path is ours, and as we left it.
-    pub(super) fn check_untouched(&mut self) -> Result<(), BacklogError> {
-        let fatal = |found: &str| {
-            Err(BacklogError::Fatal {
-                what: format!("{}: changed by another hand: {found}", self.path.display()),
-            })
-        };
-        match std::fs::metadata(&self.path) {
-            Ok(meta) if identity(&meta) == self.identity => {}
-            Ok(_) => return fatal("another file stands in its place"),
-            Err(e) => return fatal(&e.to_string()),
-        }
-        let failed = |source| BacklogError::Retryable {
-            what: format!("{}: cannot be read", self.path.display()),
-            source,
-        };
-        let length = self.file.metadata().map_err(failed)?.len();
-        if self.torn && length > self.length {
-            self.file.set_len(self.length).map_err(failed)?;
-        } else if length != self.length {
-            return fatal(&format!("it has {length} bytes, and had {}", self.length));
-        }
-        self.torn = false;
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::sink::file::create_new;
 
     fn output(dir: &Path) -> OutputFile {
         let path = dir.join("out.csv");
@@ -205,7 +122,9 @@ mod tests {
                 .unwrap();
             assert_eq!(
                 output.tail.hash(),
-                Tail::read(&output.file, output.length).unwrap().hash()
+                Tail::read(&output.file.handle, output.file.length)
+                    .unwrap()
+                    .hash()
             );
         }
     }
@@ -217,32 +136,21 @@ mod tests {
             let mut output = output(dir.path());
             output.append(b"id,token\n", &mut Crash::default()).unwrap();
             match deed {
-                "truncate" => output.file.set_len(0).unwrap(),
-                "append" => std::fs::write(&output.path, b"id,token\nmine\n").unwrap(),
+                "truncate" => output.file.handle.set_len(0).unwrap(),
+                "append" => std::fs::write(&output.file.path, b"id,token\nmine\n").unwrap(),
                 "replace" => {
                     std::fs::write(dir.path().join("new"), b"id,token\n").unwrap();
-                    std::fs::rename(dir.path().join("new"), &output.path).unwrap();
+                    std::fs::rename(dir.path().join("new"), &output.file.path).unwrap();
                 }
-                _ => std::fs::remove_file(&output.path).unwrap(),
+                _ => std::fs::remove_file(&output.file.path).unwrap(),
             }
-            let before = std::fs::read(&output.path).ok();
+            let before = std::fs::read(&output.file.path).ok();
             let error = output.append(b"r1,x\n", &mut Crash::default()).unwrap_err();
             assert!(
                 matches!(&error, BacklogError::Fatal { what } if what.contains("another hand")),
                 "{deed}: {error}"
             );
-            assert_eq!(std::fs::read(&output.path).ok(), before, "{deed}");
+            assert_eq!(std::fs::read(&output.file.path).ok(), before, "{deed}");
         }
-    }
-
-    #[test]
-    fn what_a_failed_write_left_is_cut_off() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut output = output(dir.path());
-        output.append(b"id\n", &mut Crash::default()).unwrap();
-        output.file.write_all_at(b"half a li", 3).unwrap();
-        output.torn = true;
-        output.append(b"r1\n", &mut Crash::default()).unwrap();
-        assert_eq!(std::fs::read(&output.path).unwrap(), b"id\nr1\n");
     }
 }

@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use super::crash::Crash;
 use super::journal::{Checkpoint, Journal};
-use super::output::{OutputFile, Tail, create_new, identity, sync_folder};
+use super::output::{OutputFile, Tail};
 use super::{OpenError, lock};
+use crate::sink::file::{create_new, identity, sync_folder};
 
 /// What the bytes beyond the checkpoint are.
 #[derive(Debug, PartialEq, Eq)]

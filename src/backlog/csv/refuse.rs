@@ -10,9 +10,9 @@ use super::identity::Keys;
 use super::input::Input;
 use super::journal::Journal;
 use super::known::Known;
-use super::output::identity;
 use super::sink::Place;
 use super::storage::open_error;
+use crate::sink::file::identity;
 
 /// Refuses to read and write one file.
 pub(super) fn refuse_same_file(

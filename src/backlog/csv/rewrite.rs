@@ -27,9 +27,10 @@ use super::crash::Crash;
 use super::header::text;
 use super::journal::{Checkpoint, Journal, beside, int};
 use super::lock;
-use super::output::{OutputFile, Tail, create_new, identity, sync_folder};
+use super::output::{OutputFile, Tail};
 use super::reader::{ReadFault, Reader, Row};
 use super::recover::inspect;
+use crate::sink::file::{create_new, identity, sync_folder};
 
 /// The file that is about to become the output.
 pub(super) fn rewrite_path(output: &Path) -> PathBuf {
@@ -81,8 +82,8 @@ pub(super) fn replace(
     crash: &mut Crash,
     fill: impl FnOnce(&File, u64, &mut Copy) -> Result<(), BacklogError>,
 ) -> Result<(), BacklogError> {
-    output.check_untouched()?;
-    let path = rewrite_path(&output.path);
+    output.file.check_untouched()?;
+    let path = rewrite_path(&output.file.path);
     let failed = |source| BacklogError::Retryable {
         what: format!("{}: cannot be written", path.display()),
         source,
@@ -107,14 +108,16 @@ pub(super) fn replace(
     };
     set_intent(journal, &intent, folds).map_err(|e| journal.error(e))?;
     crash.at("after-intent")?;
-    if let Err(e) = std::fs::rename(&path, &output.path).and_then(|()| sync_folder(&output.path)) {
+    if let Err(e) =
+        std::fs::rename(&path, &output.file.path).and_then(|()| sync_folder(&output.file.path))
+    {
         // Which of both the folder holds is for the next start to find out.
         return Err(BacklogError::Fatal {
-            what: format!("{}: cannot be replaced: {e}", output.path.display()),
+            what: format!("{}: cannot be replaced: {e}", output.file.path.display()),
         });
     }
     crash.at("after-rename")?;
-    let path = std::mem::take(&mut output.path);
+    let path = std::mem::take(&mut output.file.path);
     *output = OutputFile::adopt(file, path, identity, copied.length, copied.tail);
     finish(journal, &intent, folds).map_err(|e| match journal.error(e) {
         // The checkpoint is the old file's still: only a new start may go on.
@@ -132,14 +135,14 @@ fn write(
     failed: impl Fn(io::Error) -> BacklogError,
 ) -> Result<(File, Written), BacklogError> {
     // Whom the user let in stays let in as far as the owner goes; tokens are for nobody else.
-    let mode = output.file.metadata().map_err(&failed)?.mode() & 0o700 | 0o600;
+    let mode = output.file.handle.metadata().map_err(&failed)?.mode() & 0o700 | 0o600;
     file.set_permissions(Permissions::from_mode(mode))
         .map_err(&failed)?;
     let mut copy = Copy {
         to: BufWriter::with_capacity(1 << 16, file),
         written: Written::default(),
     };
-    fill(&output.file, output.length, &mut copy)?;
+    fill(&output.file.handle, output.file.length, &mut copy)?;
     let Copy { to, written } = copy;
     let file = to.into_inner().map_err(|e| failed(e.into_error()))?;
     file.sync_all().map_err(&failed)?;
@@ -222,7 +225,7 @@ pub(super) fn fold(
         .query_row("SELECT max(n) FROM replacement", [], |row| row.get(0))
         .map_err(failed)?;
     let Some(folds) = folds else { return Ok(()) };
-    let path = output.path.clone();
+    let path = output.file.path.clone();
     replace(
         journal,
         output,

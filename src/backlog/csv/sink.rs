@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::backlog::BacklogError;
 
@@ -11,6 +11,7 @@ use super::journal::beside;
 use super::output::OutputFile;
 use super::{CsvInput, OpenError};
 use crate::sink::Outbox;
+use crate::sink::file::{is_stream, real_path};
 
 /// Where outcomes go.
 pub enum CsvSink {
@@ -43,14 +44,6 @@ pub fn default_journal(input: &CsvInput, sink: &CsvSink) -> Option<PathBuf> {
     }
 }
 
-/// Whether a path is no place for a file of ours. The names for descriptors are streams even where they lead
-/// to a regular file: the shell opened that, and may append to it.
-pub(super) fn is_stream(path: &Path) -> bool {
-    let descriptors = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
-    let is_descriptor = descriptors.iter().any(|d| path.starts_with(d));
-    is_descriptor || std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
-}
-
 /// A place for output, before anything is opened.
 pub(super) enum Place {
     /// A regular file, existing or not, by its real path.
@@ -79,7 +72,7 @@ impl Place {
                     opened.map_err(|e| OpenError::not_writable(&path, e))?,
                 )))
             }
-            CsvSink::File(path) => match real_path(&path, 16) {
+            CsvSink::File(path) => match real_path(&path) {
                 Ok(real) if real.is_dir() => Err(OpenError::not_writable(
                     &path,
                     io::Error::from(io::ErrorKind::IsADirectory),
@@ -87,25 +80,6 @@ impl Place {
                 Ok(real) => Ok(Self::File(real)),
                 Err(e) => Err(OpenError::not_writable(&path, e)),
             },
-        }
-    }
-}
-
-/// Where a path leads, even where nothing is there yet.
-pub(super) fn real_path(path: &Path, links: u32) -> io::Result<PathBuf> {
-    match path.canonicalize() {
-        Err(e) if e.kind() == io::ErrorKind::NotFound && links > 0 => {}
-        result => return result,
-    }
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    match std::fs::read_link(path) {
-        Ok(target) => real_path(&folder.join(target), links - 1),
-        Err(_) => {
-            let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-            Ok(folder.canonicalize()?.join(name))
         }
     }
 }
@@ -145,29 +119,6 @@ pub(super) fn write_stream(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_is_followed_to_where_the_file_will_be() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        assert_eq!(
-            real_path(&root.join("new.csv"), 4).unwrap(),
-            root.join("new.csv")
-        );
-        std::os::unix::fs::symlink("target.csv", root.join("link.csv")).unwrap();
-        assert_eq!(
-            real_path(&root.join("link.csv"), 4).unwrap(),
-            root.join("target.csv")
-        );
-        std::fs::write(root.join("target.csv"), "").unwrap();
-        assert_eq!(
-            real_path(&root.join("link.csv"), 4).unwrap(),
-            root.join("target.csv")
-        );
-        std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
-        assert!(real_path(&root.join("loop"), 4).is_err());
-        assert!(real_path(&root.join("none/x.csv"), 4).is_err());
-    }
 
     #[test]
     fn the_journal_stands_beside_the_output_or_the_input() {

@@ -105,7 +105,7 @@ impl CsvBacklog {
             .set_meta("input", &self.input.name)
             .map_err(failed)?;
         let output = match &self.sink {
-            Sink::File(output) => output.path.display().to_string(),
+            Sink::File(output) => output.file.path.display().to_string(),
             Sink::Stream(_) => "-".to_owned(),
             Sink::Outbox(outbox) => outbox.name().to_owned(),
         };

@@ -261,8 +261,8 @@ fn play(ops: Vec<Op>) {
                 let Sink::File(output) = &mut process.backlog.sink else {
                     unreachable!()
                 };
-                let read_only = File::open(&output.path).unwrap();
-                let writable = std::mem::replace(&mut output.file, read_only);
+                let read_only = File::open(&output.file.path).unwrap();
+                let writable = std::mem::replace(&mut output.file.handle, read_only);
                 let has_line = batch
                     .iter()
                     .any(|(_, r)| matches!(r, Record::Finish { .. }));
@@ -273,7 +273,7 @@ fn play(ops: Vec<Op>) {
                 let Sink::File(output) = &mut process.backlog.sink else {
                     unreachable!()
                 };
-                output.file = writable;
+                output.file.handle = writable;
                 record(&mut process.backlog, &batch).unwrap();
                 process.forget_settled(&model);
                 process.check_output(&model);

@@ -26,8 +26,8 @@ fn ordered_puts_the_output_in_the_inputs_order() {
     run(&bench, Status::Solved, |s| s.ordered = true);
     let after = std::fs::metadata(bench.path("out.csv")).unwrap();
     assert_eq!(
-        output::identity(&before),
-        output::identity(&after),
+        crate::sink::file::identity(&before),
+        crate::sink::file::identity(&after),
         "what is in order is left alone"
     );
 }
