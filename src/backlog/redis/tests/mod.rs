@@ -3,7 +3,9 @@
 #[path = "../../../../tests/support/redis.rs"]
 mod server;
 
+mod calls;
 mod dump;
+mod fleet;
 mod keep;
 mod late;
 mod life;
