@@ -5,6 +5,7 @@ mod server;
 
 mod calls;
 mod dump;
+mod failover;
 mod fleet;
 mod keep;
 mod late;
