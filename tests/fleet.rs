@@ -56,7 +56,7 @@ fn kills_lose_nothing_and_pay_no_known_job_twice() {
     assert!(fleet.settled() < rows, "it ended before the last kill");
     fleet.wait_for(rows);
     let surplus = fleet.hold_against_ledger(rows);
-    let injected: u64 = api.ledger()["injected"]
+    let injected: u64 = api.ledger()["faults"]
         .as_object()
         .into_iter()
         .flatten()

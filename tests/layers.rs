@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 /// well, because a backlog writes through sinks and records which API a job lives at.
 const RANKS: &[(&str, u32)] = &[
     ("job", 0),
+    // Servers of the unit tests.
+    ("support", 0),
     ("redis", 5),
     ("api", 10),
     ("sink", 11),

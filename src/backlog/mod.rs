@@ -214,7 +214,7 @@ pub enum UnknownCreatePolicy {
 ///
 /// Called by one caller, one call at a time. Blocking is allowed: production runs it on a thread of
 /// its own (see [`Recorder`]). The calls with a body here are for a backlog that several workers share
-/// ([`fleet`]).
+/// (`fleet.rs`).
 pub trait Backlog {
     /// Hands out up to `max` requests. A claim records nothing that has to be undone.
     ///

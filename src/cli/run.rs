@@ -9,12 +9,15 @@ use tracing::{info, warn};
 use super::conclude::{Standing, conclude};
 use super::drive::{Driven, Pace, drive, listen};
 use super::preflight::{self, Ahead};
-use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print, work};
+use super::{ExitCode, Failure, RedisList, RunArgs, Sink, Source, again, print, work};
+use crate::backlog::redis::OpenQueueError;
 use crate::backlog::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
 };
 use crate::config::{Config, Environment, Settings};
 use crate::engine::{self, Report, Signal};
+use crate::redis::check_safe;
+use crate::sink::redis::RedisOutbox;
 use crate::telemetry::{Distributions, Screen, Summary, start_log};
 
 /// Runs to the end, or as far as it gets.
@@ -160,12 +163,7 @@ fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSett
         sink: match to {
             Sink::File(path) => CsvSink::File(path.clone()),
             Sink::Stdout => CsvSink::Stream(Box::new(std::io::stdout())),
-            Sink::Redis(_) => {
-                return Err(Failure::new(
-                    ExitCode::Usage,
-                    "a file cannot go to a list of Redis in this version; use pollwheel push",
-                ));
-            }
+            Sink::Redis(list) => CsvSink::Outbox(Box::new(results_list(config, list)?)),
         },
         journal: settings.journal.clone(),
         delimiter: settings.delimiter,
@@ -184,6 +182,22 @@ fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSett
         wall_clock: jiff::Timestamp::now,
         crash_point: crash_point()?,
     })
+}
+
+/// The list in Redis that outcomes go to.
+fn results_list(config: &Config, list: &RedisList) -> Result<RedisOutbox, Failure> {
+    let found = config.redis()?;
+    for warning in &found.warnings {
+        warn!("{warning}");
+    }
+    let outbox = RedisOutbox::open(&found.settings, list.as_str())?;
+    if let Err(reason) = check_safe(outbox.facts()) {
+        if !config.settings.allow_unsafe_redis {
+            return Err(OpenQueueError::Unsafe(reason.to_string()).into());
+        }
+        warn!("{reason}");
+    }
+    Ok(outbox)
 }
 
 /// A summary in the place of the run's own files would end them.

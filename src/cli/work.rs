@@ -20,6 +20,7 @@ use crate::config::{Config, Environment, Flags};
 use crate::engine::{self, Signal, StopReason};
 use crate::job::Micros;
 use crate::redis::Keys;
+use crate::sink::csv_file::{CsvFile, CsvFileError};
 use crate::telemetry::{Screen, Summary, Totals, start_log};
 
 /// Works until it is told to stop.
@@ -202,6 +203,16 @@ fn open(
     Ok((recorder, lease, thread))
 }
 
+impl From<CsvFileError> for Failure {
+    fn from(error: CsvFileError) -> Self {
+        let code = match error {
+            CsvFileError::Locked { .. } => ExitCode::Locked,
+            CsvFileError::OtherHeader { .. } | CsvFileError::NotWritable { .. } => ExitCode::Io,
+        };
+        Self::new(code, error)
+    }
+}
+
 impl From<OpenQueueError> for Failure {
     fn from(error: OpenQueueError) -> Self {
         match error {
@@ -231,6 +242,11 @@ fn queue_settings(
         Sink::Redis(list) => Some(list.as_str().to_owned()),
         Sink::File(_) | Sink::Stdout => None,
     };
+    let foreign = match to {
+        Sink::Redis(_) => None,
+        Sink::File(path) => Some(CsvFile::open(path, settings.lock_wait)?),
+        Sink::Stdout => Some(CsvFile::stream(Box::new(std::io::stdout()), "stdout")?),
+    };
     let names = NamesInUse {
         list: from.as_str(),
         results: results.as_deref(),
@@ -258,7 +274,7 @@ fn queue_settings(
                 .result_key_prefix
                 .clone()
                 .map(|prefix| (prefix, settings.result_ttl)),
-            foreign: None,
+            foreign,
         },
         intake: Intake {
             kinds: config.kinds.clone(),

@@ -18,7 +18,7 @@ use super::{Epoch, Finish, Finished, Hold, Raw, Target};
 use crate::backlog::BacklogError;
 use crate::job::{ErrorClass, ForeignText, Micros, Outcome, Status};
 use crate::redis::{LinkError, slot};
-use crate::sink::OutcomeSink;
+use crate::sink::csv_file::{self, CsvFile};
 use crate::sink::json::{self, About};
 
 /// Where outcomes go.
@@ -29,8 +29,8 @@ pub struct Delivery {
     pub replies: ReplyPolicy,
     /// Outcomes are also put under this prefix and their id, for at most this time.
     pub keys: Option<(String, Duration)>,
-    /// A sink that is not in Redis.
-    pub foreign: Option<Box<dyn OutcomeSink + Send>>,
+    /// A CSV file or stream that takes all of them.
+    pub foreign: Option<CsvFile>,
 }
 
 impl std::fmt::Debug for Delivery {
@@ -291,15 +291,14 @@ impl RedisBacklog {
             .iter()
             .filter(|parcel| !self.delivered.contains(&parcel.key))
             .collect();
-        let outcomes: Vec<(About<'_>, &Outcome)> = new
+        if new.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<u8> = new
             .iter()
-            .map(|parcel| (parcel.about(), &parcel.outcome))
+            .flat_map(|parcel| csv_file::line(parcel.about(), &parcel.outcome))
             .collect();
-        sink.deliver(&outcomes)
-            .map_err(|source| BacklogError::Retryable {
-                what: format!("cannot write {}", sink.name()),
-                source,
-            })?;
+        sink.deliver(&lines)?;
         self.delivered
             .extend(new.into_iter().map(|parcel| parcel.key.clone()));
         Ok(())

@@ -241,9 +241,9 @@ async fn what_redis_lost_of_a_job_is_brought_up_to_date() {
     assert_eq!(assert_one(&mut f, claimed(&own)).await.1, 0);
     assert_eq!(Dump::of(&mut f.con).await.job("a").unwrap()["s"], "waiting");
 
-    // A claim is lost: the request stands in ready again.
+    // A claim is lost: the request stands in delayed again.
     let b = f.take("b").await;
-    f.release(&b, Duration::ZERO).await;
+    f.release(&b, Duration::from_secs(60)).await;
     let claim = Own {
         epoch: Epoch(b.epoch.0 + 50),
         ..b

@@ -317,3 +317,28 @@ async fn an_id_that_is_used_again_does_not_meet_its_past() {
     dump.check();
     assert_eq!(dump.job("a").unwrap()["s"], "submitting");
 }
+
+#[tokio::test]
+async fn tombstones_go_when_their_window_is_over() {
+    let mut f = Fixture::new().await;
+    let mut owns = Vec::new();
+    for n in 0..40 {
+        owns.push(f.take(&n.to_string()).await);
+    }
+    for own in &owns[..39] {
+        f.finish(own.finish(Status::Failed, None)).await;
+    }
+    for own in &owns[..38] {
+        f.age_tombstone(&own.id).await;
+    }
+    // A few with each call.
+    f.finish(owns[39].finish(Status::Failed, None)).await;
+    let left: u64 = f.cmd("HLEN", "job", &[]).await;
+    assert_eq!(left, 40 - 18);
+    for n in 40..43 {
+        f.take(&n.to_string()).await;
+    }
+    let dump = Dump::of(&mut f.con).await;
+    dump.check();
+    assert!(dump.job("37").is_none() && dump.job("38").is_some() && dump.job("39").is_some());
+}

@@ -1,7 +1,10 @@
 //! Against a real redis-server.
 
+mod calls;
 mod conformance;
 mod dump;
+mod failover;
+mod fleet;
 mod keep;
 mod late;
 mod life;
