@@ -58,7 +58,8 @@ pub(crate) enum Finished {
     Lost,
     /// Nothing changed: there is a job that this verdict is not about.
     Learn(Box<Held>),
-    /// Nothing changed: this key is of a type that takes no outcome, and there is no other place.
+    /// Nothing changed: this key is one of the queue's own, or of a type that takes no outcome, and there
+    /// is no other place.
     BadTarget(String),
 }
 
@@ -68,7 +69,8 @@ pub(crate) const WRONG_TARGET: &str = "WRONGTARGET";
 
 impl Queue {
     /// Delivers outcomes and ends their requests, at once; an answer for each, in order. Targets must
-    /// lie in the queue's slot.
+    /// lie in the queue's slot. After a failover the requests are to be asserted first: Redis may have
+    /// lost them, and an outcome of what it does not know is dropped.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ use super::script;
 pub(crate) struct Adopted {
     /// Jobs with remote ids, of the caller's API.
     pub(crate) held: Vec<Held>,
-    /// Ownerless jobs of other APIs that were seen.
+    /// Ownerless jobs of other APIs that were seen; they stay for workers of theirs.
     pub(crate) elsewhere: u32,
     /// Nothing is handed out for so long, while owners assert what they hold.
     pub(crate) quiet_ms: u64,
@@ -27,7 +27,8 @@ pub(crate) struct Claimed {
     pub(crate) raw: Vec<Raw>,
     /// Nothing waits and nothing is in flight, here or at any worker.
     pub(crate) empty: bool,
-    /// Until a lease ends or a retry is due, whosever.
+    /// Until the next lease ends or the next retry is due, whosever; without those that are over or due
+    /// already, which nobody may take for now (a pause, the cap, another API).
     pub(crate) next_ms: Option<u64>,
     /// Nothing is handed out until the queue is resumed.
     pub(crate) paused: bool,

@@ -29,6 +29,7 @@ local function take(id, job)
     if job.s == 'submitting' then
       was_submitting[id] = true
       add(job, 'c', 1)
+      count('crashes', 1)
       doubt(job)
     end
     job.dly = nil
@@ -134,20 +135,28 @@ if from_ready > 0 then call('LTRIM', READY, 0, -from_ready - 1) end
 if from_inbox > 0 then call('LTRIM', INBOX, 0, -from_inbox - 1) end
 if from_list > 0 then call('LTRIM', LIST, 0, -from_list - 1) end
 
+-- What is over or due already is not waited for: it is asked for again, or another's.
 if moved_delayed then first = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES') end
-local soonest = first[2] and tonumber(first[2])
-if leased > 0 then
-  local known_job = call('ZRANGE', LEASE, 0, 0, 'WITHSCORES')
-  local other = call('ZRANGEBYSCORE', LEASE, CREATING, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-  for _, till in ipairs({ tonumber(known_job[2]), other[2] and tonumber(other[2]) - CREATING }) do
-    -- Where nothing has a remote id, the head of all is that of the others.
-    if till < CREATING then soonest = math.min(soonest or till, till) end
+local soonest
+local function consider(till)
+  if till and till > now and (not soonest or till < soonest) then soonest = till end
+end
+if first[2] then
+  consider(tonumber(first[2]))
+  if tonumber(first[2]) <= now then
+    consider(tonumber(call('ZRANGEBYSCORE', DELAYED, '(' .. string.format('%.0f', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]))
   end
+end
+if leased > 0 then
+  local after, others_after = string.format('(%.0f', now), string.format('(%.0f', CREATING + now)
+  consider(tonumber(call('ZRANGEBYSCORE', LEASE, after, CREATING, 'WITHSCORES', 'LIMIT', 0, 1)[2]))
+  local other = call('ZRANGEBYSCORE', LEASE, others_after, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  consider(other and tonumber(other) - CREATING)
 end
 local left = ready - from_ready + inbox - from_inbox + list - from_list + leased
 local empty = left == 0 and not first[1]
 
-local out = { paused and 1 or 0, quiet, empty and 1 or 0, soonest and math.max(0, soonest - now) or false, #taken }
+local out = { paused and 1 or 0, quiet, empty and 1 or 0, soonest and soonest - now or false, #taken }
 for _, id in ipairs(taken) do tell(out, id, jobs[id], payloads[id], was_submitting[id]) end
 for _, id in ipairs(raws) do
   out[#out + 1] = id

@@ -5,10 +5,18 @@
 -- out: per item done, lost, bad_target <key>, or learn <job>. An error that begins with WRONGTARGET names the results list.
 local window, results = number(), number()
 local FIRST_TARGET = 13
+local ours = {}
+for i = 1, FIRST_TARGET do ours[KEYS[i]] = true end
 local types = {}
+-- Whether the target takes outcomes in this way. What is empty becomes what it is first used as; the
+-- results list is a list, and our own keys are no targets.
 local function holds(index, wanted)
-  if not types[index] then types[index] = call('TYPE', KEYS[FIRST_TARGET + index]).ok end
-  return types[index] == 'none' or types[index] == wanted
+  if not types[index] then
+    local key = KEYS[FIRST_TARGET + index]
+    types[index] = ours[key] and 'ours' or call('TYPE', key).ok
+    if types[index] == 'none' then types[index] = index == results and 'list' or wanted end
+  end
+  return types[index] == wanted
 end
 
 local items, ids = {}, {}
@@ -70,7 +78,8 @@ for _, item in ipairs(items) do
       -- Success with another job than the recorded one: that one is paid, too.
       if job.r and item.knew and not known then orphan(id, job.r, job.a, string.format('%.0f', job.at)) end
       refund(job, item.refund)
-      if item.unknown then count('unknown_creates', 1) end
+      -- Nobody will tell any more what became of a create beside the recorded job.
+      if item.unknown or (job.rv and job.r) then count('unknown_creates', 1) end
       count('polls', item.polls)
       count(item.status, 1)
       forget(id)

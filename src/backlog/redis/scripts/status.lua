@@ -3,6 +3,7 @@
 -- last 60 s, then name and value of each counter.
 local COUNTERS = {
   'spent', 'creates', 'unknown_creates', 'polls', 'admitted', 'solved', 'failed', 'rejected', 'duplicates', 'retries', 'orphans',
+  'adopted', 'crashes',
 }
 local known = call('HMGET', META, 'paused', 'quiet_until')
 local out = {

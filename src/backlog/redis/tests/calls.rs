@@ -122,6 +122,8 @@ impl World {
                 let answer = self.f.try_back(own, by).await;
                 if answer == Answer::Done && self.model.is_first(own) {
                     assert_eq!(self.model.of(&own.id).remote.take().as_ref(), Some(remote));
+                    let in_doubt = self.model.of(&own.id).pending.take().is_some();
+                    self.model.unknown_creates += i64::from(in_doubt);
                     self.model.retire(&own.id, Some(remote.clone()));
                     self.model.refund(&own.id, *refund);
                     self.model.retries += 1;
@@ -239,10 +241,12 @@ impl World {
             let request = self.model.of(&own.id);
             request.is_live = false;
             request.outcomes += 1;
-            request.pending = None;
             request.is_dead = dead;
+            let is_in_doubt = request.remote.is_some() && request.pending.is_some();
+            request.pending = None;
             let recorded = request.remote.take();
             request.ended_with = remote.map(str::to_owned).or_else(|| recorded.clone());
+            self.model.unknown_creates += i64::from(is_in_doubt);
             if let Some(other) = recorded.filter(|one| remote.is_some_and(|remote| remote != one)) {
                 self.model.orphans.insert((own.id.clone(), other));
             }

@@ -462,17 +462,64 @@ async fn crashes_while_submitting_are_counted_in_a_row() {
 }
 
 #[tokio::test]
-async fn jobs_of_another_api_are_counted_and_left_alone() {
+async fn jobs_of_another_api_are_counted_and_left_to_their_workers() {
     let mut f = Fixture::new().await;
     for id in ["a", "b", "c"] {
         f.waiting(id, id).await;
         f.expire(id).await;
     }
-    let other = f.queue.adopt(&mut f.con, 128, "api-2").await.unwrap();
-    assert_eq!((other.elsewhere, other.held.len()), (3, 0));
-    let other = f.queue.adopt(&mut f.con, 128, "api-2").await.unwrap();
-    assert_eq!(other.elsewhere, 0, "they do not block the head");
-    assert!(f.adopt().await.is_empty(), "for one lease");
+    for _ in 0..2 {
+        let other = f.queue.adopt(&mut f.con, 10, "api-2").await.unwrap();
+        assert_eq!((other.elsewhere, other.held.len()), (3, 0));
+    }
+    assert_eq!(f.adopt().await.len(), 3);
+}
+
+#[tokio::test]
+async fn jobs_of_another_api_do_not_hide_ours() {
+    let mut f = Fixture::new().await;
+    for n in 0..150 {
+        let id = n.to_string();
+        f.waiting(&id, &id).await;
+        f.expire(&id).await;
+    }
+    let mut ours = f.take("ours").await;
+    f.begin(&mut ours).await;
+    let item = Created {
+        hold: ours.hold(),
+        remote_id: "9",
+        submitted_at_ms: 1,
+        budget: Duration::from_secs(180),
+        api: "api-2",
+    };
+    f.queue.created(&mut f.con, &[item]).await.unwrap();
+    let _: () = f.cmd("ZADD", "lease", &["2", "ours"]).await;
+    let mut calls = 0;
+    let mut held = Vec::new();
+    while held.is_empty() {
+        held = f.queue.adopt(&mut f.con, 1, "api-2").await.unwrap().held;
+        calls += 1;
+        assert!(calls < 5);
+    }
+    assert_eq!(held[0].id, "ours");
+    // Those that were passed come back after a lease.
+    assert_eq!(f.cmd::<u64>("ZCARD", "lease", &[]).await, 151);
+}
+
+#[tokio::test]
+async fn a_worker_is_told_when_something_will_be_due_and_not_what_is() {
+    let mut f = Fixture::new().await;
+    let own = f.take("due").await;
+    f.release(&own, Duration::from_secs(60)).await;
+    f.waiting("paid", "1").await;
+    f.take("a").await;
+    let next = f.claim().await.next_ms.unwrap();
+    assert!((29_000..=30_000).contains(&next), "a lease's end: {next}");
+    f.expire("paid").await;
     f.expire("a").await;
-    assert_eq!(f.adopt().await[0].id, "a");
+    f.queue.pause(&mut f.con).await.unwrap();
+    let next = f.claim().await.next_ms.unwrap();
+    assert!((59_000..=60_000).contains(&next), "the retry: {next}");
+    let _: () = f.cmd("ZADD", "delayed", &["1", "due"]).await;
+    assert_eq!(f.claim().await.next_ms, None);
 }

@@ -153,6 +153,33 @@ async fn a_result_key_of_another_type_is_not_written_over() {
 }
 
 #[tokio::test]
+async fn no_outcome_goes_into_a_key_that_is_another_things() {
+    let mut f = Fixture::new().await;
+    let own = f.waiting("a", "1").await;
+    let to = |target, result_key: &'static str| Finish {
+        target,
+        result_key: Some((result_key, Duration::from_secs(100))),
+        ..own.finish(Status::Solved, Some("1"))
+    };
+    let [dead, ready] = [key("dead"), key("ready")];
+    let dead: &'static str = dead.leak();
+    let bad = |key: &str| Finished::BadTarget(key.to_owned());
+    // Empty or not, they are spoken for: by the queue, by outcomes, by another use in this call.
+    assert_eq!(f.finish(to(Target::Results, dead)).await, bad(dead));
+    assert_eq!(f.finish(to(Target::Nowhere, RESULTS)).await, bad(RESULTS));
+    assert_eq!(f.finish(to(Target::Reply("x"), "x")).await, bad("x"));
+    assert_eq!(f.cmd::<u64>("EXISTS", "dead", &[]).await, 0);
+    assert!(f.outcomes(RESULTS).await.is_empty() && f.outcomes("x").await.is_empty());
+    let reply = Finish {
+        target: Target::Reply(&ready),
+        ..own.finish(Status::Solved, Some("1"))
+    };
+    assert_eq!(f.finish(reply).await, Finished::Done, "it falls back");
+    assert_eq!(f.outcomes(RESULTS).await, ["a"]);
+    assert_eq!(f.cmd::<u64>("EXISTS", "ready", &[]).await, 0);
+}
+
+#[tokio::test]
 async fn a_list_of_producers_that_is_no_list_is_told_before_anything_is_claimed() {
     let mut f = Fixture::new().await;
     f.take("a").await;
