@@ -24,3 +24,13 @@ pub mod redis;
 pub mod simulator;
 pub mod sink;
 pub mod telemetry;
+
+/// Servers of the tests' own, which the end-to-end tests use, too.
+#[cfg(test)]
+#[path = "../tests/support"]
+mod support {
+    pub(crate) mod access;
+    pub(crate) mod cluster;
+    pub(crate) mod redis;
+    pub(crate) mod sentinel;
+}

@@ -24,6 +24,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::job::{Micros, Outcome, RemoteId, Request};
+use crate::sink::SinkError;
 
 pub use csv::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, GoodRow, GoodRows, InputReport,
@@ -185,6 +186,16 @@ pub enum BacklogError {
     /// The source cannot be read on: a bad row where none is tolerated.
     #[error("{0}")]
     BadInput(String),
+}
+
+impl From<SinkError> for BacklogError {
+    fn from(error: SinkError) -> Self {
+        match error {
+            SinkError::Away { what } => Self::Away { what },
+            SinkError::Full { what, source } => Self::Retryable { what, source },
+            SinkError::Fatal { what } => Self::Fatal { what },
+        }
+    }
 }
 
 /// What becomes of a request whose create has an unknown fate.

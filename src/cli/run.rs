@@ -301,6 +301,7 @@ fn tell(
                 .map(|status| status.pending.all()),
             place: journal.map(|journal| journal.display().to_string()),
             all_runs: status.as_ref().map(super::status::totals),
+            is_worker: false,
         },
     )
 }

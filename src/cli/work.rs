@@ -1,5 +1,6 @@
 //! `work`, and `run` from a list of Redis: a worker that shares a queue with any number of others.
 
+use std::collections::BTreeMap;
 use std::process;
 
 use tokio::runtime::Runtime;
@@ -8,15 +9,18 @@ use tracing::{info, warn};
 
 use super::conclude::{Standing, conclude};
 use super::drive::{Driven, Pace, drive, listen};
-use super::{ExitCode, Failure, RedisList, Sink, WorkArgs, again, print};
+use super::preflight::{self, Ahead};
+use super::queue::Desk;
+use super::{ExitCode, Failure, RedisList, Sink, WorkArgs, print};
 use crate::backlog::redis::message::Intake;
 use crate::backlog::redis::reply_to::{NamesInUse, ReplyPolicy};
-use crate::backlog::redis::{Delivery, OpenQueueError, RedisBacklog, RedisSettings};
+use crate::backlog::redis::{Delivery, OpenQueueError, QueueStatus, RedisBacklog, RedisSettings};
 use crate::backlog::{LeaseClock, Recorder};
 use crate::config::{Config, Environment, Flags};
 use crate::engine::{self, Signal, StopReason};
+use crate::job::Micros;
 use crate::redis::Keys;
-use crate::telemetry::{Screen, Summary, start_log};
+use crate::telemetry::{Screen, Summary, Totals, start_log};
 
 /// Works until it is told to stop.
 pub(super) fn work(args: &WorkArgs) -> Result<ExitCode, Failure> {
@@ -50,13 +54,21 @@ pub(super) fn serve(
     if let Some(path) = &settings.summary {
         Summary::check(path)?;
     }
-    let to_open = queue_settings(&config, from, to, until)?;
+    let mut to_open = queue_settings(&config, from, to, until)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::new(ExitCode::Io, e))?;
     let (mut signals, listener) = runtime.block_on(async { listen() })?;
-    let (recorder, lease, thread) = open(&runtime, &config, to_open, &mut signals)?;
+    let nothing_known = BTreeMap::new();
+    let ahead = Ahead {
+        rows: None,
+        kinds: &nothing_known,
+    };
+    let asking = unless_stopped(preflight::look_up(&config, ahead), &mut signals, until);
+    let prices = runtime.block_on(asking)?;
+    to_open.intake.kinds.set_prices(&prices);
+    let (recorder, lease, thread) = open(&runtime, &config, to_open, &mut signals, until)?;
     info!(list = %from, "taking requests");
     let pace = Pace::shared(lease, settings.redis_patience);
     let Driven {
@@ -80,17 +92,68 @@ pub(super) fn serve(
             "the recorder panicked; this is a bug",
         ));
     }
+    let status = runtime.block_on(async {
+        let mut desk = Desk::reopen(&config, from).await.ok()?;
+        desk.ask(async |q, c| q.status(c).await).await.ok()
+    });
+    let this_run = Totals::of_run(&report.tally, None, report.elapsed);
     conclude(
         settings,
         &report,
         &distributions,
         &Standing {
-            pending: None,
-            place: Some(format!("redis:{from}")),
-            all_runs: None,
+            pending: status.as_ref().map(pending),
+            place: Some(from.to_string()),
+            all_runs: status.as_ref().map(|status| totals(status, this_run)),
+            is_worker: until == Until::Told,
         },
     )?;
     Ok(code(until, &report))
+}
+
+/// Requests without an outcome.
+fn pending(status: &QueueStatus) -> u64 {
+    status.waiting + status.ready + status.delayed + status.held
+}
+
+/// The queue's totals over all workers, and what only this run knows: its time and its errors by class.
+fn totals(status: &QueueStatus, this_run: Totals) -> Totals {
+    let counter = |name: &str| status.counters.get(name).copied().unwrap_or_default();
+    let count = |name| u64::try_from(counter(name)).unwrap_or_default();
+    let (solved, failed, rejected) = (count("solved"), count("failed"), count("rejected"));
+    Totals {
+        total: Some(pending(status) + solved + failed + rejected),
+        solved,
+        failed,
+        rejected,
+        pending: Some(pending(status)),
+        creates: count("creates"),
+        unknown_creates: count("unknown_creates"),
+        polls: count("polls"),
+        spend: Micros(counter("spent")),
+        ..this_run
+    }
+}
+
+/// Does some work before anything is taken up. A signal ends the process, as safely as a kill would.
+async fn unless_stopped<T>(
+    work: impl Future<Output = T>,
+    signals: &mut mpsc::Receiver<Signal>,
+    until: Until,
+) -> T {
+    tokio::select! {
+        biased;
+        Some(signal) = signals.recv() => {
+            let code = match signal {
+                _ if until == Until::Told => ExitCode::Success,
+                Signal::Interrupt => ExitCode::Interrupted,
+                Signal::Terminate => ExitCode::Terminated,
+            };
+            print::note("stopped before anything was taken up\n");
+            process::exit(i32::from(code as u8));
+        }
+        done = work => done,
+    }
 }
 
 /// What a worker that ends so gives back. One that was told to stop has handed everything over.
@@ -109,6 +172,7 @@ fn open(
     config: &Config,
     settings: RedisSettings,
     signals: &mut mpsc::Receiver<Signal>,
+    until: Until,
 ) -> Result<(Recorder, LeaseClock, std::thread::JoinHandle<()>), Failure> {
     let capacity = engine::most_jobs(config.settings.max_in_flight);
     let open = move || async move {
@@ -122,21 +186,7 @@ fn open(
     };
     let (recorder, told, thread) = Recorder::opened_on_thread(open, capacity)
         .map_err(|e| Failure::new(ExitCode::Io, e).hint("the system gives no further thread"))?;
-    let opened = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            Some(signal) = signals.recv() => {
-                let again = again::command(std::env::args_os());
-                print::note(&format!("stopped before anything was taken; to go on:\n  {again}\n"));
-                let code = match signal {
-                    Signal::Interrupt => ExitCode::Interrupted,
-                    Signal::Terminate => ExitCode::Terminated,
-                };
-                process::exit(i32::from(code as u8));
-            }
-            opened = told => opened,
-        }
-    });
+    let opened = runtime.block_on(unless_stopped(told, signals, until));
     let (lease, warnings) = match opened {
         Ok(opened) => opened?,
         Err(_) => {
@@ -154,17 +204,11 @@ fn open(
 
 impl From<OpenQueueError> for Failure {
     fn from(error: OpenQueueError) -> Self {
-        match &error {
-            OpenQueueError::Link(e) => {
-                let code = if e.is_away() {
-                    ExitCode::Unavailable
-                } else {
-                    ExitCode::Config
-                };
-                Self::new(code, error)
-            }
-            OpenQueueError::Unsafe(_) => Self::new(ExitCode::Config, error)
-                .hint("--allow-unsafe-redis works all the same, where losing requests and paid jobs is no harm"),
+        match error {
+            OpenQueueError::Link(error) => error.into(),
+            OpenQueueError::Unsafe(_) => Self::new(ExitCode::Config, error).hint(
+                "--allow-unsafe-redis works all the same, where losing requests and paid jobs is no harm",
+            ),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::support::access::{TlsServer, with_socket, with_user};
-use super::support::redis::{RedisServer, ask};
 use super::tests::{command, settings};
 use super::{Access, Keys, Link, LinkError, Settings};
+use crate::support::access::{TlsServer, with_socket, with_user};
+use crate::support::redis::{RedisServer, ask};
 
 const PASSWORD: &str = "hunter2-of-the-tests";
 

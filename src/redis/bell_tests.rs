@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::support::redis::{RedisServer, ask};
-use super::support::sentinel::Sentinels;
 use super::tests::{command, hasty, persist, settings};
 use super::{Bell, Link, LinkError};
+use crate::support::redis::{RedisServer, ask};
+use crate::support::sentinel::Sentinels;
 
 /// Long, so that a slow machine is not taken for a bell that does not ring.
 const PATIENCE: Duration = Duration::from_secs(30);

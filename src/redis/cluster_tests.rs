@@ -5,9 +5,9 @@ use std::time::Duration;
 use ::redis::{Script, pipe};
 
 use super::keys::slot;
-use super::support::cluster::Cluster;
 use super::tests::{command, hasty, persist, settings};
 use super::{Link, LinkError};
+use crate::support::cluster::Cluster;
 
 /// A list, and a name for results at another node.
 struct Names {

@@ -40,12 +40,3 @@ mod cluster_tests;
 mod sentinel_tests;
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-#[path = "../../tests/support"]
-mod support {
-    pub(super) mod access;
-    pub(super) mod cluster;
-    pub(super) mod redis;
-    pub(super) mod sentinel;
-}

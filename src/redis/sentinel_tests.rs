@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::support::sentinel::Sentinels;
 use super::tests::{command, hasty, persist, settings};
 use super::{Access, Link, LinkError, Settings};
+use crate::support::sentinel::Sentinels;
 
 #[tokio::test]
 async fn a_link_follows_the_sentinels_when_the_primary_dies() {

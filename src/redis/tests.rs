@@ -9,8 +9,8 @@ use std::time::Duration;
 use ::redis::{Script, cmd, pipe};
 use tokio::time::Instant;
 
-use super::support::redis::{RedisServer, ask, free_port};
 use super::{Access, Link, LinkError, Settings, Unsafe, check_safe};
+use crate::support::redis::{RedisServer, ask, free_port};
 
 pub(super) fn settings(url: &str) -> Settings {
     Settings::try_new(url, Access::default()).unwrap()

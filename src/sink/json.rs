@@ -88,6 +88,17 @@ pub fn outcome(about: About<'_>, outcome: &Outcome) -> Vec<u8> {
         .unwrap_or_else(|_| unreachable!("an object of texts and numbers has a JSON form"))
 }
 
+/// An object whose members are strings: `{"note":"α","x":""}`. The order stays.
+#[must_use]
+pub fn strings<'a>(members: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let quote = |text: &str| serde_json::Value::from(text).to_string();
+    let members: Vec<String> = members
+        .into_iter()
+        .map(|(name, text)| format!("{}:{}", quote(name), quote(text)))
+        .collect();
+    format!("{{{}}}", members.join(","))
+}
+
 fn shown<S: Serializer>(id: &Option<&RemoteId>, out: S) -> Result<S::Ok, S::Error> {
     match id {
         Some(id) => out.collect_str(id),

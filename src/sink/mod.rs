@@ -1,15 +1,20 @@
 //! Where outcomes go: how one is written, not when.
 //!
-//! What must stay true: an encoder does no I/O and knows no journal; a backlog decides when its
-//! bytes are durable. A solved token is written here and nowhere else.
+//! What must stay true: an encoder ([`csv`], [`json`]) does no I/O and knows no journal; a backlog decides when its
+//! bytes are durable. What takes bytes elsewhere ([`redis`]) knows neither. A solved token is written
+//! here and nowhere else.
 
 pub mod csv;
 pub mod json;
+mod outbox;
+pub mod redis;
 
 use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+pub use outbox::{Outbox, SinkError};
 
 use crate::job::Outcome;
 use json::About;

@@ -181,8 +181,13 @@ impl<'a> Batch<'a> {
         let (dev, inode) = (at.file.0.cast_signed(), at.file.1.cast_signed());
         let values = params![int(at.length), dev, inode, at.tail, at.out_seq];
         self.statement(schema::CHECKPOINT)?.execute(values)?;
+        self.trim_outbox(at.out_seq)
+    }
+
+    /// Lines up to this one are where they belong; their copies go.
+    pub(super) fn trim_outbox(&mut self, out_seq: i64) -> rusqlite::Result<()> {
         self.statement(schema::TRIM_OUTBOX)?
-            .execute([at.out_seq])
+            .execute([out_seq])
             .map(|_| ())
     }
 

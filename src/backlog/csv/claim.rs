@@ -260,7 +260,7 @@ impl CsvBacklog {
                     kind: Some(kind),
                     request: Some(stored_values(&request)),
                 };
-                let cells = self.layout.row(row, request.id());
+                let cells = self.layout.row(row, request.id(), Some(&request));
                 self.hand_out(
                     request,
                     Resume::Queued,
@@ -285,7 +285,7 @@ impl CsvBacklog {
                     None => (Progress::default(), false),
                     Some(seq) => self.earlier(seq, Standing::Open)?,
                 };
-                let cells = self.layout.row(row, &id);
+                let cells = self.layout.row(row, &id, None);
                 let mut outcome = self.rejection(&fault.problem, &progress);
                 if let Some(column) = &fault.column
                     && fault.problem.column().is_none()

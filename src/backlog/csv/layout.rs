@@ -1,14 +1,15 @@
-//! The output's columns, and which of the input's cells go there.
+//! The output's columns, which of the input's cells go there, and how an outcome is written.
 //!
 //! What must stay true: an output keeps the header that it was begun with; later inputs are fitted to
-//! it by name.
+//! it by name. JSON has no header: what is passed through is an object of strings by column.
 
 use std::borrow::Cow;
 
-use crate::job::RequestId;
-use crate::sink::csv;
+use crate::job::{Outcome, Request, RequestId};
+use crate::sink::{csv, json};
 
-use super::header::Header;
+use super::header::{Header, text};
+use super::journal::NewJob;
 use super::reader::Row;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,12 +19,44 @@ enum Source {
     Nothing,
 }
 
+/// How outcomes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Lines of a CSV file.
+    Csv {
+        /// Between cells.
+        delimiter: u8,
+    },
+    /// JSON documents.
+    Json,
+}
+
+impl Form {
+    /// An outcome of a request whose cells were joined by [`Layout::row`].
+    pub(super) fn outcome(self, job: &NewJob, row: &[u8], outcome: &Outcome) -> Vec<u8> {
+        match self {
+            Self::Csv { delimiter } => csv::outcome_line(row, outcome, delimiter),
+            Self::Json => {
+                let about = json::About {
+                    id: Some(job.id.as_str()),
+                    job: job.kind.as_deref(),
+                    // Nothing is passed through where it is empty.
+                    meta: serde_json::from_slice(row).ok(),
+                    ..json::About::default()
+                };
+                json::outcome(about, outcome)
+            }
+        }
+    }
+}
+
 /// Fits rows of an input to an output.
 #[derive(Debug)]
 pub(super) struct Layout {
     /// The output's columns before the result columns.
     pub(super) columns: Vec<String>,
     pub(super) delimiter: u8,
+    pub(super) form: Form,
     sources: Vec<Source>,
 }
 
@@ -40,6 +73,7 @@ impl Layout {
 
     /// Fits an input to an output of these columns. The warnings name columns that do not fit.
     pub(super) fn new(header: &Header, columns: Vec<String>, delimiter: u8) -> (Self, Vec<String>) {
+        let form = Form::Csv { delimiter };
         let source = |name: &String| match header.names.iter().position(|n| n == name) {
             _ if name == "id" => Source::Id,
             Some(n) => Source::Cell(n),
@@ -67,28 +101,56 @@ impl Layout {
             Self {
                 columns,
                 delimiter,
+                form,
                 sources,
             },
             warnings,
         )
     }
 
-    /// A row's cells as they go to the output, without a line end. Cells that are missing are empty; what is
-    /// not UTF-8, and NUL, is replaced by U+FFFD (such rows are rejected, and only told of).
-    pub(super) fn row(&self, row: &Row, id: &RequestId) -> Vec<u8> {
-        let cell = |source: &Source| {
-            let cell = match source {
-                Source::Id => id.as_str().as_bytes(),
-                Source::Cell(n) => row.get(*n).unwrap_or_default(),
-                Source::Nothing => b"",
-            };
-            if super::header::text(cell).is_some() {
-                return Cow::Borrowed(cell);
-            }
-            let text = String::from_utf8_lossy(cell).replace('\0', "\u{fffd}");
-            Cow::Owned(text.into_bytes())
+    /// For JSON documents, which every input fits.
+    pub(super) fn json(header: &Header, delimiter: u8) -> Self {
+        let (layout, _) = Self::new(header, Self::columns_for(header), delimiter);
+        Self {
+            form: Form::Json,
+            ..layout
+        }
+    }
+
+    /// A row's cells as they go to the output: joined, without a line end, or as a JSON object. Cells that are
+    /// missing are empty; what is not UTF-8, and NUL, is replaced by U+FFFD (such rows are rejected, and only
+    /// told of).
+    ///
+    /// In JSON the request's own fields are left out, where there is a request.
+    pub(super) fn row(&self, row: &Row, id: &RequestId, request: Option<&Request>) -> Vec<u8> {
+        let cell = |source: &Source| match source {
+            Source::Id => Cow::Borrowed(id.as_str()),
+            Source::Cell(n) => shown(row.get(*n).unwrap_or_default()),
+            Source::Nothing => Cow::Borrowed(""),
         };
-        csv::row(self.sources.iter().map(cell), self.delimiter)
+        if self.form != Form::Json {
+            let cells = self.sources.iter().map(|source| match cell(source) {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            });
+            return csv::row(cells, self.delimiter);
+        }
+        let is_passed = |name: &str| {
+            name != "id"
+                && name != "job"
+                && request.is_none_or(|request| request.kind().column(name).is_none())
+        };
+        let cells: Vec<(&str, Cow<'_, str>)> = self
+            .columns
+            .iter()
+            .zip(&self.sources)
+            .filter(|(name, _)| is_passed(name))
+            .map(|(name, source)| (name.as_str(), cell(source)))
+            .collect();
+        if cells.is_empty() {
+            return Vec::new();
+        }
+        json::strings(cells.iter().map(|(name, text)| (*name, text.as_ref()))).into_bytes()
     }
 
     /// The output's header line.
@@ -103,6 +165,14 @@ impl Layout {
             .position(|s| *s == Source::Id)
             .unwrap_or_default()
     }
+}
+
+/// A cell as text.
+fn shown(cell: &[u8]) -> Cow<'_, str> {
+    text(cell).map_or_else(
+        || Cow::Owned(String::from_utf8_lossy(cell).replace('\0', "\u{fffd}")),
+        Cow::Borrowed,
+    )
 }
 
 #[cfg(test)]
@@ -131,7 +201,7 @@ mod tests {
                 .starts_with(b"id;url;note;status;token;")
         );
         assert_eq!(
-            layout.row(&rows[1], &RequestId::try_new("r1").unwrap()),
+            layout.row(&rows[1], &RequestId::try_new("r1").unwrap(), None),
             b"r1;u;\"a;b\""
         );
     }
@@ -143,7 +213,7 @@ mod tests {
         let columns = ["url", "id", "old"].map(str::to_owned).to_vec();
         let (layout, warnings) = Layout::new(&header, columns, b',');
         assert_eq!(
-            layout.row(&rows[1], &RequestId::try_new("r1").unwrap()),
+            layout.row(&rows[1], &RequestId::try_new("r1").unwrap(), None),
             b"u,r1,"
         );
         assert!(

@@ -3,7 +3,7 @@
 //! What must stay true, across any number of kills at any instruction:
 //!
 //! * Every row of the input ends as exactly one line of the output file, as long as the disk keeps what it
-//!   acknowledged. To a stream a line goes at least once.
+//!   acknowledged. To a stream, or to an [`crate::sink::Outbox`], a line goes at least once.
 //! * An outcome goes: (1) committed to the journal with its exact bytes and its place; (2) appended to the
 //!   output; (3) fdatasync; (4) checkpoint, upon which the journal drops the bytes. Step 4 rides in the next
 //!   batch's transaction, so that a batch costs one fsync of the journal and one of the output. `record`

@@ -67,10 +67,10 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
         .as_deref()
         .map(|path| take_lock(path, wait))
         .transpose()?;
-    let mut place = Place::find(settings.sink)?;
+    let place = Place::find(settings.sink)?;
     let mut output_file = match &place {
         Place::File(path) => open_output(path, wait)?,
-        Place::Stream(_) => None,
+        Place::Stream(_) | Place::Outbox(_) => None,
     };
     let mut input = Input::open(settings.input, settings.delimiter)?;
     refuse_same_file(
@@ -82,7 +82,7 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
     if settings.fresh {
         let output = match &place {
             Place::File(path) => Some(path.as_path()),
-            Place::Stream(_) => None,
+            Place::Stream(_) | Place::Outbox(_) => None,
         };
         // Looked at before anything is moved: a bad input leaves everything in its place.
         check_alone(
@@ -124,12 +124,7 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
     let failed = |e: rusqlite::Error| open_error(&shown, &e);
     let is_simulated = settings.identity.is_simulated();
     if let Some(journal) = &journal {
-        refuse_mixing(
-            journal,
-            &shown,
-            is_simulated,
-            matches!(place, Place::File(_)),
-        )?;
+        refuse_mixing(journal, &shown, is_simulated, place.word())?;
     }
     let mut census = match &journal {
         Some(journal) => journal.census(&keys).map_err(failed)?,
@@ -151,7 +146,10 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
         return Err(OpenError::BadInput(Box::new(report)));
     }
     let mut warnings = judge.header.warnings();
-    let (layout, unfit) = layout(&judge, &input, journal.as_ref()).map_err(failed)?;
+    let (layout, unfit) = match place {
+        Place::Outbox(_) => (Layout::json(&judge.header, input.delimiter), Vec::new()),
+        _ => layout(&judge, &input, journal.as_ref()).map_err(failed)?,
+    };
     warnings.extend(unfit);
     if let Some(journal) = &journal {
         warnings.extend(compare_ids(
@@ -180,13 +178,19 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
     };
     let mut crash = Crash(settings.crash_point);
     let mut durable = 0;
-    let sink = match &mut place {
-        Place::Stream(stream) => {
-            let mut stream = std::mem::replace(stream, Box::new(io::empty()));
+    let mut pending = VecDeque::new();
+    let sink = match place {
+        Place::Stream(mut stream) => {
             write_stream(stream.as_mut(), &layout.header_line())?;
             Sink::Stream(stream)
         }
+        Place::Outbox(outbox) => {
+            // Perhaps delivered, perhaps not: again, before anything else.
+            pending.extend(journal.outbox().map_err(failed)?);
+            Sink::Outbox(outbox)
+        }
         Place::File(path) => {
+            let path = &path;
             if !is_new {
                 output_file = rewrite::recover(&journal, path, output_file)?;
             }
@@ -234,8 +238,8 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
         streamed: HashSet::new(),
         next_ticket: 1,
         next_seq: census.last_seq + 1,
-        pending: VecDeque::new(),
-        out_seq: durable,
+        out_seq: pending.back().map_or(durable, |(last, _)| *last),
+        pending,
         durable,
         checkpointed: durable,
         replacements: replacements.unsigned_abs(),
@@ -358,14 +362,7 @@ fn begin_journal(
         journal.set_meta("delimiter", char::from(layout.delimiter).to_string())?;
         journal.set_meta("ids", ids_word(keys))?;
         journal.set_meta("simulated", is_simulated)?;
-        journal.set_meta(
-            "sink",
-            if matches!(place, Place::File(_)) {
-                "file"
-            } else {
-                "stream"
-            },
-        )?;
+        journal.set_meta("sink", place.word())?;
         if let Place::File(_) = place {
             batch.outbox(0, &layout.header_line())?;
         }

@@ -11,17 +11,20 @@ use tokio::time::Instant;
 
 use crate::backlog::{BacklogError, Record, Ticket};
 use crate::job::State;
-use crate::sink::csv::outcome_line;
 
 use super::batch::Batch;
 use super::claim::Reject;
 use super::crash::Crash;
 use super::journal::{NewJob, RunCounts};
+use super::layout::Form;
 use super::order::order;
 use super::progress::{Delta, Progress, fingerprint};
 use super::rewrite;
 use super::sink::{Sink, write_stream};
 use super::{CsvBacklog, InHand};
+
+/// Documents that an outbox is given at once: a failure has no more of them delivered twice.
+const DOCUMENTS_AT_ONCE: usize = 128;
 
 /// A request as the batch leaves it.
 struct Moved {
@@ -52,10 +55,9 @@ impl CsvBacklog {
         let mut has_begun = false;
         let failed = |e| self.journal.error(e);
         let mut tx = self.journal.batch().map_err(failed)?;
-        if self.durable > self.checkpointed
-            && let Sink::File(output) = &self.sink
-        {
-            tx.checkpoint(&output.checkpoint(self.durable))
+        if self.durable > self.checkpointed {
+            self.sink
+                .checkpoint(&mut tx, self.durable)
                 .map_err(failed)?;
         }
         for (ticket, record) in batch {
@@ -90,10 +92,7 @@ impl CsvBacklog {
             if let (Record::Finish { .. }, Sink::Stream(stream)) = (record, &mut self.sink) {
                 // A stream is told first: what it did not get must not count as delivered.
                 if !self.streamed.contains(&(*ticket, print)) {
-                    write_stream(
-                        stream.as_mut(),
-                        &line(&job.row, record, self.layout.delimiter),
-                    )?;
+                    write_stream(stream.as_mut(), &line(job, record, self.layout.form))?;
                     self.streamed.insert((*ticket, print));
                 }
             }
@@ -105,7 +104,7 @@ impl CsvBacklog {
                 &next,
                 record,
                 self.api,
-                self.layout.delimiter,
+                self.layout.form,
                 &self.sink,
             )
             .map_err(failed)?;
@@ -173,21 +172,35 @@ impl CsvBacklog {
 
     /// Appends what is committed and not in the output yet. After a failure, the next call goes on.
     pub(super) fn deliver(&mut self) -> Result<(), BacklogError> {
-        let Sink::File(output) = &mut self.sink else {
-            return Ok(());
-        };
         let Some(&(last, _)) = self.pending.back() else {
             return Ok(());
         };
-        let bytes: Vec<u8> = self
-            .pending
-            .iter()
-            .flat_map(|(_, line)| line)
-            .copied()
-            .collect();
-        output.append(&bytes, &mut self.crash)?;
-        self.pending.clear();
-        self.durable = last;
+        match &mut self.sink {
+            Sink::Stream(_) => return Ok(()),
+            Sink::File(output) => {
+                let bytes: Vec<u8> = self
+                    .pending
+                    .iter()
+                    .flat_map(|(_, line)| line)
+                    .copied()
+                    .collect();
+                output.append(&bytes, &mut self.crash)?;
+                self.pending.clear();
+                self.durable = last;
+            }
+            Sink::Outbox(outbox) => {
+                while !self.pending.is_empty() {
+                    let many = self.pending.len().min(DOCUMENTS_AT_ONCE);
+                    let documents: Vec<&[u8]> =
+                        self.pending.range(..many).map(|(_, d)| &d[..]).collect();
+                    outbox.deliver(&documents)?;
+                    self.crash.at("after-append")?;
+                    for (out_seq, _) in self.pending.drain(..many) {
+                        self.durable = out_seq;
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
@@ -196,12 +209,12 @@ impl CsvBacklog {
         if self.rejects.is_empty() {
             return Ok(());
         }
-        let delimiter = self.layout.delimiter;
+        let form = self.layout.form;
         if let Sink::Stream(stream) = &mut self.sink {
             for reject in self.rejects.iter_mut().filter(|r| !r.is_streamed) {
                 write_stream(
                     stream.as_mut(),
-                    &outcome_line(&reject.row, &reject.outcome, delimiter),
+                    &form.outcome(&reject.job, &reject.row, &reject.outcome),
                 )?;
                 reject.is_streamed = true;
             }
@@ -209,14 +222,13 @@ impl CsvBacklog {
         let failed = |e| self.journal.error(e);
         let mut tally = self.tally();
         let mut tx = self.journal.batch().map_err(failed)?;
-        if self.durable > self.checkpointed
-            && let Sink::File(output) = &self.sink
-        {
-            tx.checkpoint(&output.checkpoint(self.durable))
+        if self.durable > self.checkpointed {
+            self.sink
+                .checkpoint(&mut tx, self.durable)
                 .map_err(failed)?;
         }
         for reject in &self.rejects {
-            settle(&mut tx, &mut tally, reject, delimiter, &self.sink).map_err(failed)?;
+            settle(&mut tx, &mut tally, reject, form, &self.sink).map_err(failed)?;
         }
         tally.counts.elapsed_ms =
             elapsed_ms(self.started, (self.wall_clock)()).max(tally.counts.elapsed_ms);
@@ -277,10 +289,9 @@ impl CsvBacklog {
         let mut counts = self.counts;
         counts.elapsed_ms = elapsed_ms(self.started, now).max(counts.elapsed_ms);
         let mut tx = self.journal.batch().map_err(failed)?;
-        if let Sink::File(output) = &self.sink {
-            tx.checkpoint(&output.checkpoint(self.durable))
-                .map_err(failed)?;
-        }
+        self.sink
+            .checkpoint(&mut tx, self.durable)
+            .map_err(failed)?;
         let ended = rusqlite::params![self.run, now.as_millisecond(), why];
         tx.execute("UPDATE run SET ended = ?2, stop = ?3 WHERE run = ?1", ended)
             .map_err(failed)?;
@@ -314,9 +325,9 @@ fn count(counts: &mut RunCounts, delta: Delta) {
     counts.spend = counts.spend.saturating_add(delta.spend);
 }
 
-fn line(row: &[u8], record: &Record, delimiter: u8) -> Vec<u8> {
+fn line(job: &InHand, record: &Record, form: Form) -> Vec<u8> {
     match record {
-        Record::Finish { outcome, .. } => outcome_line(row, outcome, delimiter),
+        Record::Finish { outcome, .. } => form.outcome(&job.job, &job.row, outcome),
         _ => Vec::new(),
     }
 }
@@ -334,7 +345,7 @@ fn write(
     next: &Progress,
     record: &Record,
     api: i64,
-    delimiter: u8,
+    form: Form,
     sink: &Sink,
 ) -> rusqlite::Result<Option<u32>> {
     let outcome = match record {
@@ -373,7 +384,7 @@ fn write(
             tally,
             &job.job,
             job.replaces,
-            outcome_line(&job.row, outcome, delimiter),
+            form.outcome(&job.job, &job.row, outcome),
             sink,
         )?;
     }
@@ -385,7 +396,7 @@ pub(super) fn settle(
     tx: &mut Batch<'_>,
     tally: &mut Tally,
     reject: &Reject,
-    delimiter: u8,
+    form: Form,
     sink: &Sink,
 ) -> rusqlite::Result<()> {
     let progress = Progress {
@@ -407,7 +418,7 @@ pub(super) fn settle(
         )?,
     }
     tally.counts.settle(reject.outcome.status);
-    let line = outcome_line(&reject.row, &reject.outcome, delimiter);
+    let line = form.outcome(&reject.job, &reject.row, &reject.outcome);
     send(tx, tally, &reject.job, reject.replaces, line, sink)
 }
 
@@ -426,7 +437,7 @@ fn send(
             tally.replacements += 1;
             tx.replace(&job.id, &line)
         }
-        Sink::File(_) => {
+        Sink::File(_) | Sink::Outbox(_) => {
             tally.out_seq += 1;
             tx.outbox(tally.out_seq, &line)?;
             tally.pending.push((tally.out_seq, line));

@@ -54,7 +54,7 @@ pub(super) fn refuse_mixing(
     journal: &Journal,
     path: &Path,
     is_simulated: bool,
-    is_file: bool,
+    now: &str,
 ) -> Result<(), OpenError> {
     let failed = |e| open_error(path, &e);
     let journal_is_simulated: bool = journal
@@ -68,11 +68,16 @@ pub(super) fn refuse_mixing(
         });
     }
     let sink: String = journal.meta("sink").map_err(failed)?.unwrap_or_default();
-    let now = if is_file { "file" } else { "stream" };
     if sink != now {
+        let shown = |sink: &str| match sink {
+            "file" | "stream" => format!("a {sink}"),
+            other => other.to_owned(),
+        };
         return Err(OpenError::Usage(format!(
-            "{}: the journal belongs to an output that is a {sink}, this run's is a {now}; name another journal with --journal",
-            path.display()
+            "{}: the journal belongs to an output that is {}, this run's is {}; name another journal with --journal",
+            path.display(),
+            shown(&sink),
+            shown(now)
         )));
     }
     Ok(())

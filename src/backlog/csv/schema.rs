@@ -7,10 +7,10 @@
 //!
 //! | table | holds |
 //! | --- | --- |
-//! | `meta` | `created`, `input` and `output` (paths of the last run), `sink` (`file`, `stream`), `delimiter`, `columns` (JSON; the output's before the result columns), `ids` (`own`, `generated`), `simulated` (0, 1), `absent` (rows here that left the input), `salt` (of the account fingerprints) |
+//! | `meta` | `created`, `input` and `output` (paths of the last run), `sink` (`file`, `stream`, or what takes the outcomes, such as `redis:LIST`), `delimiter`, `columns` (JSON; the output's before the result columns), `ids` (`own`, `generated`), `simulated` (0, 1), `absent` (rows here that left the input), `salt` (of the account fingerprints) |
 //! | `api` | where jobs live: base URL, protocol, keyed fingerprint of the account token |
 //! | `job` | one row for each request that was begun: see below |
-//! | `outbox` | output lines that are committed and not known to be durable in the output yet; `out_seq` 0 is the header |
+//! | `outbox` | output lines (for a sink such as `redis:LIST` JSON documents) that are committed and not known to be durable in the output yet; `out_seq` 0 is the header |
 //! | `replacement` | lines that take the place of an older one of the same id (`--retry-failed`), not folded in yet |
 //! | `checkpoint` | one row: what of the output is known to be durable: its length, device and inode, hash (BLAKE3) of its last 64 KiB, last `out_seq` |
 //! | `rewrite` | at most one row: the finished file that is about to be renamed over the output, described like a checkpoint; `folds`: replacements up to this one are in it |
@@ -19,7 +19,7 @@
 //! `job`: `state` is `queued`, `submitting`, `waiting` or `settled` (see [`crate::job::State`]); `status` and
 //! `error` are the outcome's; `fields` is the hash of what is sent (NULL for rows that never were a
 //! request), `request` the values themselves (JSON by column); `api` says where its last job lives;
-//! `remote_id` is the service's id of its last job, as JSON; `row` the input's cells for the output (NULL
+//! `remote_id` is the service's id of its last job, as JSON; `row` the input's cells for the output, or those passed through as a JSON object (NULL
 //! once settled); `crashes` counts kills in a row between `begin` and an answer; `replaces` is 1 where the
 //! output holds an older line of it.
 

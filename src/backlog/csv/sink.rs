@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use crate::backlog::BacklogError;
 
+use super::batch::Batch;
 use super::journal::beside;
 use super::output::OutputFile;
 use super::{CsvInput, OpenError};
+use crate::sink::Outbox;
 
 /// Where outcomes go.
 pub enum CsvSink {
@@ -16,6 +18,8 @@ pub enum CsvSink {
     File(PathBuf),
     /// A stream, such as stdout: every line is flushed before its outcome counts as delivered.
     Stream(Box<dyn Write + Send>),
+    /// Elsewhere, as JSON documents: each at least once.
+    Outbox(Box<dyn Outbox>),
 }
 
 impl std::fmt::Debug for CsvSink {
@@ -23,6 +27,7 @@ impl std::fmt::Debug for CsvSink {
         match self {
             Self::File(path) => write!(f, "File({})", path.display()),
             Self::Stream(_) => f.write_str("Stream"),
+            Self::Outbox(outbox) => write!(f, "Outbox({})", outbox.name()),
         }
     }
 }
@@ -51,12 +56,23 @@ pub(super) enum Place {
     /// A regular file, existing or not, by its real path.
     File(PathBuf),
     Stream(Box<dyn Write + Send>),
+    Outbox(Box<dyn Outbox>),
 }
 
 impl Place {
+    /// What the journal calls it: a journal belongs to one.
+    pub(super) fn word(&self) -> &str {
+        match self {
+            Self::File(_) => "file",
+            Self::Stream(_) => "stream",
+            Self::Outbox(outbox) => outbox.name(),
+        }
+    }
+
     pub(super) fn find(sink: CsvSink) -> Result<Self, OpenError> {
         match sink {
             CsvSink::Stream(stream) => Ok(Self::Stream(stream)),
+            CsvSink::Outbox(outbox) => Ok(Self::Outbox(outbox)),
             CsvSink::File(path) if is_stream(&path) => {
                 let opened = OpenOptions::new().write(true).open(&path);
                 Ok(Self::Stream(Box::new(
@@ -98,6 +114,18 @@ pub(super) fn real_path(path: &Path, links: u32) -> io::Result<PathBuf> {
 pub(super) enum Sink {
     File(Box<OutputFile>),
     Stream(Box<dyn Write + Send>),
+    Outbox(Box<dyn Outbox>),
+}
+
+impl Sink {
+    /// Notes in a transaction that everything up to `durable` is where it belongs. Of a stream nothing waits.
+    pub(super) fn checkpoint(&self, tx: &mut Batch<'_>, durable: i64) -> rusqlite::Result<()> {
+        match self {
+            Self::File(output) => tx.checkpoint(&output.checkpoint(durable)),
+            Self::Outbox(_) => tx.trim_outbox(durable),
+            Self::Stream(_) => Ok(()),
+        }
+    }
 }
 
 /// Writes to a stream and flushes. A stream that failed stays failed: what of the line went out is not

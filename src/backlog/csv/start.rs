@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use crate::api::Identity;
 use crate::backlog::UnknownCreatePolicy;
 use crate::job::{ErrorClass, Micros, State};
-use crate::sink::csv::outcome_line;
 
 use super::claim::{Reject, crash_outcome};
 use super::journal::{Census, NewJob, Stored, int};
@@ -65,11 +64,11 @@ impl CsvBacklog {
         }
         opened.unknown_creates = crashed.len() as u64;
         if let Sink::Stream(stream) = &mut self.sink {
-            for (_, _, row, _, _, outcome) in &crashed {
+            for (_, job, row, _, _, outcome) in &crashed {
                 if let Some(outcome) = outcome {
                     write_stream(
                         stream.as_mut(),
-                        &outcome_line(row, outcome, self.layout.delimiter),
+                        &self.layout.form.outcome(job, row, outcome),
                     )?;
                 }
             }
@@ -108,6 +107,7 @@ impl CsvBacklog {
         let output = match &self.sink {
             Sink::File(output) => output.path.display().to_string(),
             Sink::Stream(_) => "-".to_owned(),
+            Sink::Outbox(outbox) => outbox.name().to_owned(),
         };
         self.journal.set_meta("output", output).map_err(failed)?;
         self.journal
@@ -126,14 +126,8 @@ impl CsvBacklog {
                         outcome,
                         is_streamed: true,
                     };
-                    settle(
-                        &mut tx,
-                        &mut tally,
-                        &reject,
-                        self.layout.delimiter,
-                        &self.sink,
-                    )
-                    .map_err(failed)?;
+                    settle(&mut tx, &mut tally, &reject, self.layout.form, &self.sink)
+                        .map_err(failed)?;
                     self.told.push(reject.outcome);
                     self.seen.known.set_failed(seq);
                 }

@@ -151,7 +151,7 @@ impl RedisBacklog {
                     raw.takes - 1
                 );
                 self.endings
-                    .push(Ending::of_unread(raw, ErrorClass::CrashLimit, why, now));
+                    .push(Ending::of_unread(raw, ErrorClass::CrashLimit, &why, now));
                 continue;
             }
             let ids = &mut self.ids;
@@ -213,8 +213,8 @@ impl RedisBacklog {
         for (((raw, message), within), admission) in read.into_iter().zip(not_after).zip(admissions)
         {
             match admission {
-                Admission::Admitted => {
-                    let mut job = InHand::new(raw.epoch, 0, message);
+                Admission::Admitted(epoch) => {
+                    let mut job = InHand::new(epoch, 0, message);
                     job.not_after =
                         within.map(|within| now.saturating_add(within).unwrap_or(Timestamp::MAX));
                     self.hand_out(job);

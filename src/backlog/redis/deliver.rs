@@ -111,12 +111,12 @@ impl Ending {
     }
 
     /// Of a message that nobody shall read.
-    pub(super) fn of_unread(raw: Raw, class: ErrorClass, why: String, now: Timestamp) -> Self {
+    pub(super) fn of_unread(raw: Raw, class: ErrorClass, why: &str, now: Timestamp) -> Self {
         let rejected = Rejected {
             id: None,
             job: None,
             class,
-            why: ForeignText::clean(&why, &[]),
+            why: ForeignText::clean(why, &[]),
             text: MessageText::cut(&raw.text),
             reply_to: None,
             meta: None,

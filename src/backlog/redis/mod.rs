@@ -49,6 +49,6 @@ pub(crate) use finish::{Finish, Finished, Target};
 pub(crate) use held::{Answer, Epoch, Held, Hold, JobState, Raw};
 pub(crate) use intake::{Admission, Admit};
 pub(crate) use keep::{Assert, Known, Release};
-pub(crate) use operate::{Dead, InFlight, QueueStatus, Requeued};
+pub(crate) use operate::{Dead, QueueStatus, Requeued};
 pub(crate) use pace::Pace;
 pub(crate) use queue::{Queue, QueueSettings};

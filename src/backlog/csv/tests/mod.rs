@@ -4,6 +4,7 @@
 mod guard;
 mod kill;
 mod model;
+mod outbox;
 mod resume;
 mod rewrites;
 mod rows;
