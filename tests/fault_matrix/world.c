@@ -1,6 +1,11 @@
-/* Preloaded into a process, makes its wall clock jump: CLOCK_JUMP_AFTER_MS after its start by CLOCK_JUMP_S
- * seconds, for good. The monotonic clock goes on as it is, as it does when a machine's clock is set. */
+/* Preloaded into a process, changes the world that it sees:
+ *
+ * - CLOCK_JUMP_S, CLOCK_JUMP_AFTER_MS: its wall clock jumps so long after its start by so many seconds, for good. The
+ *   monotonic clock goes on as it is, as it does when a machine's clock is set.
+ * - NO_NAMES: no name can be resolved, whatever resolver the machine has. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -42,4 +47,12 @@ time_t time(time_t *now) {
     clock_gettime(CLOCK_REALTIME, &wall);
     if (now) *now = wall.tv_sec;
     return wall.tv_sec;
+}
+
+typedef int lookup(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+    if (getenv("NO_NAMES")) return EAI_NONAME;
+    lookup *real = (lookup *)dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(name, service, hints, found);
 }
