@@ -160,9 +160,9 @@ fn recaptcha_rows(rows: usize) -> Case {
 fn the_same_rows_end_alike_by_either_protocol() {
     let mut statuses = Vec::new();
     for protocol in ["v1", "v2"] {
-        let case = recaptcha_rows(120);
-        // By URL, so that it does not matter when a row comes.
-        case.write("script", "create url~=?row=7 #1: reset_after\ncreate url~=?row=30: refuse \"ERROR_TASK_DATA odd row\"\npoll url~=?row=44 #1: html\n");
+        let case = recaptcha_rows(1000);
+        // By key, so that it does not matter when a row comes.
+        case.write("script", "create key=key-7 #1: reset_after\ncreate key=key-30: refuse \"ERROR_TASK_DATA odd row\"\npoll key=key-44 #1: html\npoll key=key-500: unknown_job\n");
         let script = case.path("script");
         let api = Api::start(&[
             "--solve-time",
@@ -176,26 +176,69 @@ fn the_same_rows_end_alike_by_either_protocol() {
         let mut command = case.run(&url, &QUICK);
         let (code, stdout, stderr) = finish(command.args(["--protocol", protocol]));
         assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
-        hold_against_ledger(&case, &api, 120);
+        hold_against_ledger(&case, &api, 1000);
         let mut rows = case.rows();
         rows.sort_by(|a, b| a["id"].cmp(&b["id"]));
         let is_uuid = |id: &str| id.len() == 36 && id.matches('-').count() == 4;
         let uuids = rows.iter().filter(|row| is_uuid(&row["remote_id"]));
         assert_eq!(uuids.count() > 0, protocol == "v2");
         let status = |row: &std::collections::HashMap<String, String>| {
-            format!("{} {} {}", row["id"], row["status"], row["error"])
+            format!(
+                "{} {} attempts {} {} {}",
+                row["id"], row["status"], row["attempts"], row["cost"], row["error"]
+            )
         };
         statuses.push(rows.iter().map(status).collect::<Vec<_>>());
     }
     assert_eq!(statuses[0], statuses[1]);
-    let failed: Vec<_> = statuses[0]
-        .iter()
-        .filter(|s| !s.contains("solved"))
-        .collect();
-    assert!(
-        !failed.is_empty() && failed.iter().all(|s| s.ends_with("failed refused")),
-        "{failed:?}"
-    );
+    assert!(statuses[0].contains(&"r7 solved attempts 2 0.0011 ".to_owned()));
+    let mut failed = statuses[0].clone();
+    failed.retain(|status| !status.contains("solved"));
+    let expected = [
+        "r30 failed attempts 0 0 refused",
+        "r500 failed attempts 1 0.00055 refused",
+    ];
+    assert_eq!(failed, expected);
+}
+
+#[test]
+fn rules_of_the_configuration_say_what_a_refusal_means() {
+    for (protocol, odd) in [("v1", "Hàng kỳ lạ!"), ("v2", "ERROR_ODD_ROW hàng kỳ lạ")] {
+        let case = recaptcha_rows(40);
+        let script = format!(
+            "create key=key-3: refuse \"{odd}\"\ncreate key=key-20: refuse \"ERROR_QUOTA Vượt hạn mức.\"\n"
+        );
+        case.write("script", &script);
+        case.write(
+            "rules.toml",
+            "[[refusals]]\ncode = \"ERROR_ODD_ROW\"\nmeans = \"bad_request\"\n\
+             [[refusals]]\nmatch = \"hang ky la\"\nmeans = \"bad_request\"\n\
+             [[refusals]]\nmatch = \"VƯỢT HẠN MỨC\"\nmeans = \"no_balance\"\n",
+        );
+        let script = case.path("script");
+        let api = Api::start(&[
+            "--solve-time",
+            "20ms",
+            "--script",
+            script.to_str().expect("UTF-8"),
+        ]);
+        let mut command = case.run(&base(&api, protocol), &QUICK);
+        command.args(["--protocol", protocol, "--config", "rules.toml"]);
+        let (code, _, stderr) = finish(&mut command);
+        assert_eq!(code, 3, "{stderr}");
+        assert!(
+            stderr.contains("the balance is used up") && stderr.contains("Vượt hạn mức."),
+            "{stderr}"
+        );
+        let rows = case.rows();
+        let odd_row = rows.iter().find(|row| row["id"] == "r3").expect("its row");
+        assert_eq!(
+            (odd_row["status"].as_str(), odd_row["error"].as_str()),
+            ("failed", "refused")
+        );
+        assert!(odd_row["message"].contains("kỳ lạ"), "{odd_row:?}");
+        assert!(rows.iter().all(|row| row["id"] != "r20"), "it is unsettled");
+    }
 }
 
 #[test]

@@ -177,6 +177,8 @@ fn configurations(said: &mut Said) {
         "# pace\npoll_interval = \"5 parsecs\"\n",
     );
     said.config("wrong type in config", "max_in_flight = \"hunter2\"\n");
+    said.config("password in config", "redis_password = \"hunter2\"\n");
+    said.config("a brace in redis_prefix", "redis_prefix = \"{a}\"\n");
     said.config("config is no TOML", "max_in_flight = = 5\n");
     said.config(
         "bad site in config",
@@ -222,6 +224,40 @@ fn configurations(said: &mut Said) {
         "redis:// for a list",
         &case,
         command.args(["--from", "redis://h/1", "--to", "out.csv"]),
+    );
+    let mut command = case.pollwheel("work");
+    said.note(
+        "a file for a list",
+        &case,
+        command.args(["--from", "in.csv", "--to", "redis:results"]),
+    );
+    let mut command = case.pollwheel("status");
+    said.note(
+        "no URL of Redis",
+        &case,
+        command.args(["--from", "redis:requests"]),
+    );
+    let mut command = case.pollwheel("status");
+    said.note(
+        "a bad URL of Redis",
+        &case,
+        command.args([
+            "--from",
+            "redis:requests",
+            "--redis-url",
+            "redis://:hun/ter2@h",
+        ]),
+    );
+    let mut command = case.pollwheel("pause");
+    said.note(
+        "a list of our own keys",
+        &case,
+        command.args([
+            "--from",
+            "redis:pollwheel:{x}:x:job",
+            "--redis-url",
+            "redis://127.0.0.1",
+        ]),
     );
     let mut command = case.run("http://127.0.0.1:9", &["--jobs", "kinds"]);
     std::fs::create_dir(case.path("kinds")).expect("a folder");

@@ -23,17 +23,19 @@ const BAD_DAY: [&str; 10] = [
 ];
 
 /// What lets a test see within seconds what takes minutes otherwise.
-const QUICK: [&str; 9] = [
-    "-q",
-    "--poll-interval",
-    "200ms",
-    "--redis-lease",
-    "2s",
-    "--max-in-flight",
-    "200",
-    "--submit-rate",
-    "150/s",
-];
+fn quick(lease: &'static str, rate: &'static str) -> [&'static str; 9] {
+    [
+        "-q",
+        "--poll-interval",
+        "200ms",
+        "--max-in-flight",
+        "200",
+        "--redis-lease",
+        lease,
+        "--submit-rate",
+        rate,
+    ]
+}
 
 /// The size of a test: what CI runs, or what the variable says.
 fn size(variable: &str, usual: usize) -> usize {
@@ -44,7 +46,7 @@ fn size(variable: &str, usual: usize) -> usize {
 fn kills_lose_nothing_and_pay_no_known_job_twice() {
     let (rows, kills) = (size("FLEET_ROWS", 1500), size("FLEET_KILLS", 40));
     let (api, redis) = (Api::start(&BAD_DAY), RedisServer::start());
-    let mut fleet = Fleet::new(&api, &redis.url(), &QUICK);
+    let mut fleet = Fleet::new(&api, &redis.url(), &quick("2s", "150/s"));
     fleet.push(0..rows);
     (0..4).for_each(|_| fleet.start());
     for _ in 0..kills {
@@ -71,7 +73,7 @@ fn a_worker_that_is_told_to_stop_hands_over_and_nothing_is_created_again() {
     let (rows, stops) = (size("FLEET_ROWS", 800), size("FLEET_KILLS", 30));
     let api = Api::start(&["--latency", "20ms..200ms", "--solve-time", "300ms..2s"]);
     let redis = RedisServer::start();
-    let mut fleet = Fleet::new(&api, &redis.url(), &QUICK);
+    let mut fleet = Fleet::new(&api, &redis.url(), &quick("2s", "150/s"));
     fleet.push(0..rows);
     (0..4).for_each(|_| fleet.start());
     for _ in 0..stops {
@@ -91,13 +93,7 @@ fn a_worker_that_is_told_to_stop_hands_over_and_nothing_is_created_again() {
 fn a_worker_that_slept_beyond_its_lease_doubles_nothing() {
     let (rows, sleeps) = (size("FLEET_ROWS", 1200), size("FLEET_SLEEPS", 20));
     let (api, redis) = (Api::start(&BAD_DAY), RedisServer::start());
-    let mut fleet = Fleet::new(&api, &redis.url(), &QUICK);
-    fleet
-        .args
-        .extend(["--redis-lease".to_owned(), "1s".to_owned()]);
-    fleet
-        .args
-        .extend(["--submit-rate".to_owned(), "40/s".to_owned()]);
+    let mut fleet = Fleet::new(&api, &redis.url(), &quick("1s", "40/s"));
     fleet.push(0..rows);
     (0..4).for_each(|_| fleet.start());
     for n in 0..sleeps {
@@ -115,7 +111,7 @@ fn a_worker_that_slept_beyond_its_lease_doubles_nothing() {
 fn redis_may_be_killed_and_started_again() {
     let (rows, restarts) = (size("FLEET_ROWS", 600), size("FLEET_RESTARTS", 4));
     let (api, mut redis) = (Api::start(&BAD_DAY), RedisServer::start());
-    let mut fleet = Fleet::new(&api, &redis.url(), &QUICK);
+    let mut fleet = Fleet::new(&api, &redis.url(), &quick("2s", "150/s"));
     fleet.push(0..rows);
     (0..4).for_each(|_| fleet.start());
     for _ in 0..restarts {

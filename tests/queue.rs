@@ -336,6 +336,55 @@ fn a_queue_is_paused_and_resumed() {
     );
 }
 
+#[test]
+fn everything_that_is_counted_is_shown() {
+    let (server, case) = (RedisServer::start(), Case::new());
+    let key = |part: &str| format!("pollwheel:{{solve:requests}}:solve:requests:{part}");
+    let counters = [
+        "admitted",
+        "solved",
+        "failed",
+        "rejected",
+        "duplicates",
+        "creates",
+        "unknown_creates",
+        "polls",
+        "retries",
+    ];
+    let mut connection = connect(&server);
+    for (counter, n) in counters.iter().zip(11..) {
+        let _: Reply = connection.hset(key("meta"), *counter, n).unwrap();
+    }
+    let _: Reply = connection.hset(key("meta"), "spent", 289_000).unwrap();
+    // Jobs as workers hold them: id, state, and for how many seconds it is in it.
+    let script = redis::Script::new(
+        "local now = tonumber(redis.call('TIME')[1]) * 1000\n\
+         redis.call('ZADD', KEYS[1], now + 30000, ARGV[1])\n\
+         redis.call('HSET', KEYS[2], ARGV[1], cmsgpack.pack({ s = ARGV[2], e = 1, t = now - ARGV[3] * 1000 }))",
+    );
+    for (id, state, age_s) in [
+        ("a", "waiting", 1),
+        ("b", "waiting", 30),
+        ("c", "submitting", 100),
+        ("d", "claimed", 1000),
+        ("\0e", "raw", 1),
+    ] {
+        let mut call = script.key(key("lease"));
+        call.key(key("job")).arg(id).arg(state).arg(age_s);
+        call.invoke::<()>(&mut connection).unwrap();
+    }
+    let found = status(&case, &server);
+    for (counter, n) in counters.iter().zip(11..) {
+        assert_eq!(found[counter], n, "{counter}");
+    }
+    assert_eq!(found["spend"], 0.289);
+    let in_flight = serde_json::json!({
+        "total": 5, "raw": 1, "claimed": 1, "submitting": 1, "waiting": 2,
+        "under_10s": 2, "under_1m": 1, "under_5m": 1, "older": 1, "cut": false,
+    });
+    assert_eq!(found["in_flight"], in_flight);
+}
+
 /// Puts requests among the dead, as `finish` does.
 fn bury(server: &RedisServer, ids: &[String]) {
     let script = redis::Script::new(

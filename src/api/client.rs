@@ -76,14 +76,21 @@ impl<T: Transport> Client<T> {
                 Protocol::V2 => v2::decode_create(&answer, &self.reader()),
             },
             Err(Fault::NotSent(why)) => CreateReply::NotSent(self.clean(&why)),
-            Err(Fault::AfterSend(why)) => CreateReply::Unknown(self.clean(&why)),
+            Err(Fault::AfterSend(why)) => self.unknown(&why),
         };
         match reply {
             // Ids stand in logs, journals and results: one that echoes the account token is no id.
             CreateReply::Created(id) if self.holds_account(&id.to_string()) => {
-                CreateReply::Unknown(self.clean("the job's id holds the account token"))
+                self.unknown("the job's id holds the account token")
             }
             reply => reply,
+        }
+    }
+
+    fn unknown(&self, why: &str) -> CreateReply {
+        CreateReply::Unknown {
+            why: self.clean(why),
+            pause: None,
         }
     }
 
@@ -260,7 +267,7 @@ mod tests {
             let client = client(Err(fault));
             let (why, unknown) = match client.create(&request).await {
                 CreateReply::NotSent(why) => (why, false),
-                CreateReply::Unknown(why) => (why, true),
+                CreateReply::Unknown { why, .. } => (why, true),
                 reply => panic!("{reply:?}"),
             };
             assert_eq!(unknown, left);
@@ -295,7 +302,7 @@ mod tests {
         let kinds = Kinds::built_in();
         let client = client(ok(r#"{"error": false, "job_id": "s3cr3t-account-17"}"#));
         let reply = client.create(&request(&kinds)).await;
-        assert!(matches!(reply, CreateReply::Unknown(_)), "{reply:?}");
+        assert!(matches!(reply, CreateReply::Unknown { .. }), "{reply:?}");
         assert!(!format!("{reply:?}").contains("s3cr3t"), "{reply:?}");
     }
 

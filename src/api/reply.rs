@@ -18,7 +18,12 @@ pub enum CreateReply {
     /// The request did not leave: no job exists. Says why, and naming the fault apart (DNS, connect, TLS).
     NotSent(ForeignText),
     /// Anything else: a job may exist, and may have been paid.
-    Unknown(ForeignText),
+    Unknown {
+        /// What came instead of an answer.
+        why: ForeignText,
+        /// A 503 may ask to be left alone for so long: everybody is to slow down, too.
+        pause: Option<RetryAfter>,
+    },
 }
 
 /// How a poll ended.

@@ -34,8 +34,15 @@ pub(super) fn of_create(
         Ok(body) if is_decisive(answer.status) && refuses(&body) => {
             CreateReply::Refused(refusal::of_create(&body, answer.status, reader))
         }
-        Ok(_) => CreateReply::Unknown(describe(answer, reader.account, "no job id")),
-        Err(fault) => CreateReply::Unknown(describe(answer, reader.account, &fault.to_string())),
+        Ok(_) => unknown(answer, reader, "no job id"),
+        Err(fault) => unknown(answer, reader, &fault.to_string()),
+    }
+}
+
+fn unknown(answer: &Answer, reader: &Reader<'_>, fault: &str) -> CreateReply {
+    CreateReply::Unknown {
+        why: describe(answer, reader.account, fault),
+        pause: answer.retry_after.filter(|_| asks_for_a_pause(answer)),
     }
 }
 

@@ -229,3 +229,43 @@ impl Backlog for MemoryBacklog {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backlog::conformance::{Shop, conforms};
+    use crate::job::{Allowlist, Kinds, RequestId, SiteRule};
+
+    impl Shop for Rc<RefCell<Store>> {
+        type Backlog = MemoryBacklog;
+
+        async fn open(&mut self) -> MemoryBacklog {
+            MemoryBacklog::open(self)
+        }
+
+        async fn outcomes(&mut self) -> Vec<(String, String)> {
+            let store = self.borrow();
+            let outcomes = store.entries.iter().flat_map(|entry| {
+                let id = entry.request.id().as_str();
+                let told = |o: &Outcome| (id.to_owned(), o.status.as_str().to_owned());
+                entry.outcomes.iter().map(told)
+            });
+            outcomes.collect()
+        }
+    }
+
+    async fn store(count: usize) -> Rc<RefCell<Store>> {
+        let kind = Arc::clone(Kinds::built_in().get("hcaptcha").unwrap());
+        let sites = Allowlist::new(vec![SiteRule::try_new("*.example.com", vec![]).unwrap()]);
+        let request = |n: usize| {
+            let id = RequestId::try_new(&format!("r{n}")).unwrap();
+            let field = |column: usize| ["https://a.example.com/", "key"].get(column).copied();
+            Request::validate(id, &kind, field, &sites).unwrap()
+        };
+        Store::new((0..count).map(request).collect())
+    }
+
+    conforms!(store);
+}

@@ -9,6 +9,8 @@
 //! * A request whose remote id was recorded is handed out as [`Resume::Waiting`] and never as new.
 //! * Illegal transitions ([`crate::job::State::after`]) are refused as a fault of ours.
 
+#[cfg(test)]
+mod conformance;
 mod csv;
 mod fleet;
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub enum Verb {
     Check(CheckArgs),
     /// Say what a running, killed or finished run has done, or how a queue stands
     Status(StatusArgs),
-    /// Check a CSV file and push its rows to a queue; twice is harmless
+    /// Check a CSV file, then push its rows to a queue
     #[command(after_help = after_help())]
     Push(PushArgs),
     /// Take dead requests of a queue up again
@@ -453,9 +453,9 @@ Examples:
   pollwheel run --from requests.csv --to results.csv --max-spend 1.50
   pollwheel run --from - --to - < requests.csv | mail-results
   pollwheel status results.csv
-  pollwheel work --from redis:solve:requests --to redis:solve:results --redis-url redis://127.0.0.1:6379
-  pollwheel push requests.csv --to redis:solve:requests
-  pollwheel status --from redis:solve:requests
+  pollwheel work --from redis:requests --to redis:results
+  pollwheel push requests.csv --to redis:requests
+  pollwheel status --from redis:requests
   pollwheel account --json
 
 Exit codes:

@@ -16,6 +16,8 @@ pub(super) struct Standing {
     pub(super) place: Option<String>,
     /// Over all runs; `None` where this one is all.
     pub(super) all_runs: Option<Totals>,
+    /// It was to go on until it was told to stop.
+    pub(super) is_worker: bool,
 }
 
 /// Says how it went.
@@ -28,7 +30,11 @@ pub(super) fn conclude(
     let pending = standing.pending;
     let again = again::command(std::env::args_os());
     let why = explain(&report.stop);
-    let is_done = matches!(report.stop, StopReason::Done);
+    let is_done = match report.stop {
+        StopReason::Done => true,
+        StopReason::Interrupted | StopReason::Terminated => standing.is_worker,
+        _ => false,
+    };
     if settings.log_format == LogFormat::Json {
         // Whoever reads JSON lines gets nothing else.
         let tally = &report.tally;

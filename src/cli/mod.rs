@@ -23,6 +23,7 @@ mod run;
 mod simulate;
 mod status;
 mod transport;
+mod work;
 
 use clap::Parser;
 
@@ -56,7 +57,7 @@ pub fn main() -> std::process::ExitCode {
     };
     let ended = match command_line.verb {
         Verb::Run(args) => run::run(args),
-        Verb::Work(_) => Err(not_wired()),
+        Verb::Work(args) => work::work(&args),
         Verb::Push(args) => push::push(&args),
         Verb::Requeue(args) => queue::requeue(&args),
         Verb::Pause(args) => queue::pause(&args),
@@ -72,11 +73,6 @@ pub fn main() -> std::process::ExitCode {
             failure.code
         })
         .into()
-}
-
-/// What is parsed and not done yet.
-fn not_wired() -> Failure {
-    Failure::new(ExitCode::Usage, "not wired yet")
 }
 
 /// The words of a setting, in the terms of the log.

@@ -104,13 +104,18 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 impl Desk {
     /// Connects once. Warnings of the configuration go to stderr.
     pub(super) async fn open(config: &Config, list: &RedisList) -> Result<Self, Failure> {
-        let settings = &config.settings;
-        let found = config.redis()?;
-        if !settings.is_quiet() {
-            for warning in config.warnings.iter().chain(&found.warnings) {
+        if !config.settings.is_quiet() {
+            for warning in config.warnings.iter().chain(&config.redis()?.warnings) {
                 print::note(&format!("warning: {warning}\n"));
             }
         }
+        Self::reopen(config, list).await
+    }
+
+    /// Connects once, for a verb that has told of the configuration's warnings.
+    pub(super) async fn reopen(config: &Config, list: &RedisList) -> Result<Self, Failure> {
+        let settings = &config.settings;
+        let found = config.redis()?;
         let keys = Keys::new(&settings.redis_prefix, list.as_str())?;
         let queue = Queue::new(
             keys.all(),
@@ -144,6 +149,7 @@ impl Desk {
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         let (code, hint) = match &error {
+            LinkError::Server(_) => return Self::new(ExitCode::Io, error),
             LinkError::Away(_) => (
                 ExitCode::Unavailable,
                 "is it what --redis-url names, and does it run? The same command may be given again",
@@ -161,7 +167,6 @@ impl From<LinkError> for Failure {
                 "another program uses a key of that name; choose another list or --redis-prefix",
             ),
             LinkError::TooOld { .. } => (ExitCode::Config, "Valkey 8 will do, too"),
-            LinkError::Server(_) => (ExitCode::Io, "-v shows more"),
         };
         Self::new(code, error).hint(hint)
     }

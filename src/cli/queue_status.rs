@@ -371,20 +371,11 @@ mod tests {
     use super::*;
 
     fn busy() -> QueueView {
-        let status = QueueStatus {
+        let mut status = QueueStatus {
             waiting: 1200,
             ready: 3,
             delayed: 5,
             held: 42,
-            in_flight: crate::backlog::redis::InFlight {
-                by_state: [
-                    (JobState::Waiting, [20, 10, 8, 2]),
-                    (JobState::Submitting, [1, 0, 0, 0]),
-                    (JobState::Claimed, [1, 0, 0, 0]),
-                ]
-                .into(),
-                is_cut: false,
-            },
             dead: 120,
             orphans: 1,
             workers: 2,
@@ -406,7 +397,14 @@ mod tests {
             ]
             .map(|(name, n)| (name.to_owned(), n))
             .into(),
+            ..QueueStatus::default()
         };
+        status.in_flight.by_state = [
+            (JobState::Waiting, [20, 10, 8, 2]),
+            (JobState::Submitting, [1, 0, 0, 0]),
+            (JobState::Claimed, [1, 0, 0, 0]),
+        ]
+        .into();
         let dead = Dead {
             id: "order-17\u{1b}".to_owned(),
             at_ms: 1_700_000_000_000,

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::conclude::{Standing, conclude};
 use super::drive::{Driven, Pace, drive, listen};
 use super::preflight::{self, Ahead};
-use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print};
+use super::{ExitCode, Failure, RunArgs, Sink, Source, again, print, work};
 use crate::backlog::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, JournalStatus, Opened, Recorder,
 };
@@ -24,6 +24,9 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         to,
         settings: flags,
     } = args;
+    if let Source::Redis(list) = &from {
+        return work::serve(list, &to, &flags.0, work::Until::Empty);
+    }
     let config = Config::load(&flags.0, Environment::of_process())?;
     let settings = &config.settings;
     let screen = Screen::stderr();
@@ -147,12 +150,22 @@ fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSett
                 name: "stdin".to_owned(),
                 source: Box::new(std::io::stdin()),
             },
-            Source::Redis(_) => return Err(super::not_wired()),
+            Source::Redis(_) => {
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    "a file cannot go to a list of Redis in this version; use pollwheel push",
+                ));
+            }
         },
         sink: match to {
             Sink::File(path) => CsvSink::File(path.clone()),
             Sink::Stdout => CsvSink::Stream(Box::new(std::io::stdout())),
-            Sink::Redis(_) => return Err(super::not_wired()),
+            Sink::Redis(_) => {
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    "a file cannot go to a list of Redis in this version; use pollwheel push",
+                ));
+            }
         },
         journal: settings.journal.clone(),
         delimiter: settings.delimiter,
@@ -288,6 +301,7 @@ fn tell(
                 .map(|status| status.pending.all()),
             place: journal.map(|journal| journal.display().to_string()),
             all_runs: status.as_ref().map(super::status::totals),
+            is_worker: false,
         },
     )
 }

@@ -331,6 +331,7 @@ fn misspelt(environment: &Environment) -> Vec<String> {
             .iter()
             .map(|s| s.key)
             .chain([AUTHORIZED_SITE.key, "config", "crash_at"])
+            .chain(["api_token", "redis_password", "redis_sentinel_password"])
     };
     environment
         .keys()

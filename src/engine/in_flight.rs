@@ -152,6 +152,11 @@ impl InFlight {
         }
     }
 
+    /// Whether the last answer was no verdict.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubts.count > 0
+    }
+
     /// An answer that was a verdict ends the doubts.
     pub(super) fn trust(&mut self) {
         self.doubts = DoubtLog::default();

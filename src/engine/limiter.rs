@@ -26,12 +26,6 @@ use super::Rate;
 /// A request that would leave later than this after its slot takes a new slot.
 pub(super) const LATEST: Duration = Duration::from_millis(20);
 
-/// How much wider than asked slots are spaced.
-const SPACING: f64 = 1.02;
-
-/// Longest time between two slots; slower rates are no rates.
-const LONGEST_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// The clock that governor reads: whatever time we are asking about.
 #[derive(Clone, Debug, Default)]
 struct AskedTime(Rc<Cell<u64>>);
@@ -55,9 +49,7 @@ pub(super) struct Limiter {
 impl Limiter {
     /// A limiter for `rate`, whose first slot is `now`.
     pub(super) fn new(rate: Rate, now: Instant) -> Self {
-        let period = Duration::try_from_secs_f64(SPACING / rate.per_second)
-            .unwrap_or(LONGEST_PERIOD)
-            .clamp(Duration::from_nanos(1), LONGEST_PERIOD);
+        let period = rate.period();
         // The period is never zero, the one case in which there is no quota.
         let quota = Quota::with_period(period)
             .unwrap_or_else(|| Quota::per_second(std::num::NonZeroU32::MIN));
@@ -101,6 +93,11 @@ impl Limiter {
                 busy
             }
         }
+    }
+
+    /// Whether a slot was given out before a hold that covers it.
+    pub(super) fn is_void(&self, slot: Instant) -> bool {
+        slot < self.not_before
     }
 
     /// Gives out no slot before `until`.
@@ -178,5 +175,6 @@ mod tests {
         );
         assert_eq!(limiter.reserve_next(now), until);
         assert!(limiter.reserve_next(now) > until);
+        assert!(limiter.is_void(now) && !limiter.is_void(until));
     }
 }

@@ -118,7 +118,7 @@ pub(super) fn after_create(
         CreateReply::Created(id) => CreateVerdict::Wait(id),
         CreateReply::NotSent(why) => CreateVerdict::Withdraw(AfterWithdraw::Unsent(why)),
         CreateReply::Throttled(after) => CreateVerdict::Withdraw(AfterWithdraw::Throttled(after)),
-        CreateReply::Unknown(why) => {
+        CreateReply::Unknown { why, .. } => {
             let hopeless =
                 doubts.lasting && doubts.others_succeeded && doubts.count >= UNKNOWNS_TO_BELIEVE;
             match policy {
@@ -271,7 +271,11 @@ mod tests {
     fn only_what_is_known_not_to_exist_is_withdrawn() {
         for policy in [UnknownCreatePolicy::Retry, UnknownCreatePolicy::Fail] {
             for doubts in [Doubts::default(), CONVINCED] {
-                let verdict = after_create(CreateReply::Unknown(text("reset")), doubts, policy);
+                let reset = CreateReply::Unknown {
+                    why: text("reset"),
+                    pause: None,
+                };
+                let verdict = after_create(reset, doubts, policy);
                 assert!(
                     !matches!(verdict, CreateVerdict::Withdraw(_)),
                     "{verdict:?}"

@@ -10,7 +10,7 @@ use crate::api::{PollReply, Transport};
 use crate::backlog::Record;
 use crate::job::{ErrorClass, Micros, Status};
 
-use super::in_flight::{After, Step};
+use super::in_flight::{After, InFlight, Step};
 use super::policy::{self, PollVerdict};
 use super::wheel::Timer;
 use super::{Engine, Event, Pacing, StopReason};
@@ -112,6 +112,33 @@ impl<T: Transport + 'static> Engine<'_, T> {
         job.due = at;
         job.step = Step::Waiting;
         job.timer = Some(self.wheel.set(at, Timer::Poll(key)));
+    }
+
+    /// The service is back. Polls that were put off for its sake come in an interval or two: their jobs
+    /// hold places that creates could have, and their tokens grow old.
+    pub(super) fn bring_polls_forward(&mut self) {
+        let now = Instant::now().max(self.held_until);
+        let put_off = |(_, job): &(usize, &InFlight)| {
+            matches!(job.step, Step::Waiting) && job.is_doubted() && !job.slotted
+        };
+        let keys: Vec<usize> = self
+            .jobs
+            .iter()
+            .filter(put_off)
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
+            let job = &mut self.jobs[key];
+            let interval = job.kind().interval.max(self.settings.poll_floor);
+            // The last answer may have come just now: the floor counts from here.
+            let at = now + interval + interval.mul_f64(self.rng.f64());
+            if at < job.due
+                && let Some(timer) = job.timer.take()
+            {
+                self.wheel.cancel(&timer);
+                self.poll_at(key, at);
+            }
+        }
     }
 
     /// A poll was answered.

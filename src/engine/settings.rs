@@ -61,6 +61,22 @@ pub struct Rate {
     pub burst: std::num::NonZeroU32,
 }
 
+/// How much wider than asked slots are spaced: see [`limiter`](super::limiter).
+const SPACING: f64 = 1.02;
+
+/// Longest time between two slots; slower rates are no rates.
+const LONGEST_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Rate {
+    /// Time from one slot to the next.
+    #[must_use]
+    pub fn period(self) -> Duration {
+        Duration::try_from_secs_f64(SPACING / self.per_second)
+            .unwrap_or(LONGEST_PERIOD)
+            .clamp(Duration::from_nanos(1), LONGEST_PERIOD)
+    }
+}
+
 /// Why a run ended. A normal end is one, too.
 #[derive(Debug)]
 pub enum StopReason {

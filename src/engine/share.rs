@@ -52,6 +52,11 @@ impl SharedPace {
         self.not_before = self.not_before.max(until);
     }
 
+    /// Whether a slot was given before a hold that covers it.
+    pub(super) fn is_void(&self, slot: Instant) -> bool {
+        slot < self.not_before
+    }
+
     /// The next slot that is not over.
     pub(super) fn take_poll_slot(&mut self, now: Instant) -> Option<Instant> {
         std::iter::from_fn(|| self.poll_slots.pop_front()).find(|slot| now <= *slot + LATEST)

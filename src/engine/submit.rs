@@ -266,9 +266,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
             let Some(key) = self.sends.pop_front() else {
                 return;
             };
-            if now < self.held_until {
-                // The service asked for a pause since: what is begun does not leave in it, nor does it
-                // stay in doubt for as long.
+            if self.is_void(self.jobs[key].due) {
+                // The service asked for a pause since, or most calls failed: what is begun does not
+                // leave, nor does it stay in doubt for as long.
                 self.withdraw_unsent(key);
                 continue;
             }
@@ -300,6 +300,14 @@ impl<T: Transport + 'static> Engine<'_, T> {
         }
     }
 
+    /// Whether a slot was given before creates were held beyond it.
+    fn is_void(&self, slot: Instant) -> bool {
+        match self.settings.pacing {
+            Pacing::Own => self.submit_limiter.is_void(slot),
+            Pacing::Shared => slot < self.held_until || self.shared.is_void(slot),
+        }
+    }
+
     /// A create was answered.
     pub(super) fn create_answered(&mut self, key: usize, reply: CreateReply) {
         let now = Instant::now();
@@ -313,12 +321,17 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 self.health.create_put_off();
             }
             CreateReply::Refused(_) | CreateReply::Throttled(_) => self.health.answered(),
-            CreateReply::NotSent(why) | CreateReply::Unknown(why) => {
+            CreateReply::NotSent(why) | CreateReply::Unknown { why, .. } => {
                 self.health.create_failed(now);
                 self.last_fault = why.to_string();
             }
         }
         self.tell_of_circuit(was_open);
+        if let CreateReply::Unknown { pause, .. } = &reply
+            && pause.is_some()
+        {
+            self.throttle(*pause);
+        }
         let doubts = match &reply {
             CreateReply::Created(_) => {
                 self.jobs[key].trust();
@@ -462,7 +475,10 @@ impl<T: Transport + 'static> Engine<'_, T> {
     pub(super) fn tell_of_circuit(&mut self, was_open: bool) {
         match (was_open, self.health.is_open()) {
             (false, true) => self.observer.on(&Event::CircuitOpened),
-            (true, false) => self.observer.on(&Event::CircuitClosed),
+            (true, false) => {
+                self.observer.on(&Event::CircuitClosed);
+                self.bring_polls_forward();
+            }
             _ => {}
         }
     }

@@ -1,6 +1,8 @@
 //! The engine on the paused clock: a simulator without sockets, a backlog in memory, and kills at
 //! any instant. No test here waits for real time.
 
+mod outage;
+
 use std::cell::RefCell;
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -583,6 +585,20 @@ async fn a_throttled_service_is_left_alone_for_as_long_as_it_asks() {
             .busiest(Endpoint::Create, Duration::from_secs(20))
     });
     assert!(creates <= 151, "{creates}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_503_that_says_when_to_come_back_is_a_pause_for_all_and_an_unknown_create() {
+    let mut world = World::new(200, scripted(5, "create #50: 503 retry-after=20"));
+    let start = Instant::now();
+    let report = world.run().await;
+    assert!(start.elapsed() > Duration::from_secs(20));
+    assert_eq!(
+        (report.tally.solved, report.tally.unknown_creates),
+        (200, 1)
+    );
+    assert_eq!(world.heard("Throttled"), 1);
+    world.assert_each_ended_once();
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::brain::Brain;
+use super::fault::Endpoint;
 use super::record::{JobEnd, Told};
 
 impl Brain {
@@ -19,6 +20,24 @@ impl Brain {
             "balance": self.balance().map(|b| b.to_string()),
         })
         .to_string()
+    }
+
+    /// How many calls arrived in each second since the start, as JSON: `{"creates": [20, 19], …}`.
+    #[must_use]
+    pub fn seconds_json(&self) -> String {
+        let of = |endpoint| {
+            let mut seconds: Vec<u64> = Vec::new();
+            for at in self.ledger().arrivals(endpoint) {
+                // Far below what a vector holds.
+                let n = usize::try_from(at.duration_since(self.started_at).as_secs()).unwrap_or(0);
+                if seconds.len() <= n {
+                    seconds.resize(n + 1, 0);
+                }
+                seconds[n] += 1;
+            }
+            seconds
+        };
+        json!({"creates": of(Endpoint::Create), "polls": of(Endpoint::Poll)}).to_string()
     }
 
     /// The jobs remembered, one JSON object a line. Holds their (make-believe) tokens.

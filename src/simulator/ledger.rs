@@ -129,15 +129,21 @@ impl Ledger {
         requests
     }
 
+    /// When calls arrived, in order. Only creates and polls are kept, and only with [`LedgerDetail::Full`].
+    #[must_use]
+    pub fn arrivals(&self, endpoint: Endpoint) -> &[Instant] {
+        match endpoint {
+            Endpoint::Create => &self.creates.all,
+            Endpoint::Poll => &self.polls.all,
+            Endpoint::Balance | Endpoint::Service => &[],
+        }
+    }
+
     /// Most calls that arrived within any half-open window of that length. Only creates and polls
     /// are kept, and only with [`LedgerDetail::Full`].
     #[must_use]
     pub fn busiest(&self, endpoint: Endpoint, window: Duration) -> usize {
-        let all = match endpoint {
-            Endpoint::Create => &self.creates.all,
-            Endpoint::Poll => &self.polls.all,
-            Endpoint::Balance | Endpoint::Service => return 0,
-        };
+        let all = self.arrivals(endpoint);
         let mut first = 0;
         let mut most = 0;
         for (n, now) in all.iter().enumerate() {

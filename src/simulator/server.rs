@@ -1,8 +1,8 @@
 //! The simulator on a TCP port: HTTP/1.1 by hyper, connections accepted and ended by ourselves, for
 //! only so can they be reset and cut.
 //!
-//! Beside the API it answers `GET /health`, `GET /ledger` (sums, JSON), `GET /ledger/jobs` and
-//! `GET /ledger/requests` (JSON lines). Those hold no account token; they do hold the make-believe
+//! Beside the API it answers `GET /health`, `GET /ledger` (sums, JSON), `GET /ledger/seconds` (creates and
+//! polls in each second, JSON), `GET /ledger/jobs` and `GET /ledger/requests` (JSON lines). Those hold no account token; they do hold the make-believe
 //! solved ones.
 //!
 //! What must stay true: one task per connection, all of them awaited; the brain is never locked
@@ -297,6 +297,7 @@ fn books(brain: &SharedBrain, path: &str) -> Option<Reply> {
     Some(match path {
         "/health" => Reply::new(200, "text/plain", "ok\n"),
         "/ledger" => Reply::new(200, "application/json", brain.with(|b| b.totals_json())),
+        "/ledger/seconds" => Reply::new(200, "application/json", brain.with(|b| b.seconds_json())),
         "/ledger/jobs" => {
             let now = Instant::now();
             Reply::new(200, lines, brain.with(|b| b.jobs_json_lines(now)))

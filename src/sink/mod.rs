@@ -12,11 +12,28 @@ pub mod json;
 mod outbox;
 pub mod redis;
 
+use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub use outbox::{Outbox, SinkError};
+
+use crate::job::Outcome;
+use json::About;
+
+/// A sink that is not of the backlog's own kind: it is told first, and what it has is ended then.
+pub trait OutcomeSink {
+    /// Takes outcomes, in order; when it returns, they are durable. May block.
+    ///
+    /// # Errors
+    ///
+    /// Where none of them counts as taken; the same call may be made again.
+    fn deliver(&mut self, outcomes: &[(About<'_>, &Outcome)]) -> io::Result<()>;
+
+    /// What it is called in messages.
+    fn name(&self) -> String;
+}
 
 /// A time as it stands in files and messages: RFC 3339, UTC, milliseconds.
 #[must_use]

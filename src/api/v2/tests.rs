@@ -53,7 +53,7 @@ fn create(status: u16, body: impl AsRef<[u8]>) -> String {
         CreateReply::Refused(refusal) => refused(&refusal),
         CreateReply::Throttled(_) => "throttled".to_owned(),
         CreateReply::NotSent(_) => "not sent".to_owned(),
-        CreateReply::Unknown(why) => format!("unknown: {why}"),
+        CreateReply::Unknown { why, .. } => format!("unknown: {why}"),
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) enum Finished {
 }
 
 /// The code of the error that says that the results list is no list.
+#[cfg(test)]
 pub(crate) const WRONG_TARGET: &str = "WRONGTARGET";
 
 impl Queue {
@@ -71,7 +72,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// Redis', to be repeated as it is; with the code [`WRONG_TARGET`], nothing of a batch of 128 was done.
+    /// Redis', to be repeated as it is; with the code `WRONGTARGET`, nothing of a batch of 128 was done.
     pub(crate) async fn finish<C: ConnectionLike>(
         &self,
         connection: &mut C,

@@ -120,15 +120,6 @@ impl Held {
             api: reply.text_or_none()?,
         })
     }
-
-    /// The hold on it.
-    pub(crate) fn hold(&self) -> Hold<'_> {
-        Hold {
-            id: &self.id,
-            epoch: self.epoch,
-            step: self.step,
-        }
-    }
 }
 
 /// A message that the caller holds and nobody has read.

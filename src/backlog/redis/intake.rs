@@ -55,8 +55,8 @@ pub(crate) struct Admit<'a> {
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It is a job now, held under the message's epoch, at step 0.
-    Admitted,
+    /// It is a job now, held under this epoch, at step 0.
+    Admitted(Epoch),
     /// The same request is unfinished, or finished lately: the message is gone.
     Duplicate,
     /// The id belongs to a request with other fields. The message is still held, to be rejected.
@@ -153,7 +153,7 @@ impl Queue {
             let mut reply = call.run(connection).await?;
             for _ in some {
                 answers.push(match reply.text()?.as_str() {
-                    "admitted" => Admission::Admitted,
+                    "admitted" => Admission::Admitted(Epoch(reply.int()?)),
                     "duplicate" => Admission::Duplicate,
                     "conflict" => Admission::Conflict,
                     "lost" => Admission::Lost,

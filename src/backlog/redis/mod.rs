@@ -21,16 +21,9 @@
 //!
 //! Times are the server's. Members of a failover group must have clocks that agree within a lease.
 
-#![allow(
-    dead_code,
-    reason = "the backlog that calls these wrappers is built on them"
-)]
-#![allow(
-    unused_imports,
-    reason = "the backlog that calls these wrappers is built on them"
-)]
-
+mod claims;
 mod create;
+mod deliver;
 mod finish;
 pub mod fresh;
 mod held;
@@ -40,17 +33,22 @@ pub mod message;
 mod operate;
 mod pace;
 mod queue;
+mod records;
 mod reply;
 pub mod reply_to;
 mod script;
 #[cfg(test)]
 mod tests;
+mod worker;
+
+pub use deliver::Delivery;
+pub use worker::{OpenQueueError, RedisBacklog, RedisSettings};
 
 pub(crate) use create::{Back, BackBy, Begin, Begun, Created, Spending};
 pub(crate) use finish::{Finish, Finished, Target};
 pub(crate) use held::{Answer, Epoch, Held, Hold, JobState, Raw};
-pub(crate) use intake::{Admission, Admit, Adopted, Claimed};
-pub(crate) use keep::{Assert, Asserted, Beat, Known, Release, Settled};
-pub(crate) use operate::{Dead, InFlight, Pushed, QueueStatus, Requeued};
-pub(crate) use pace::{Pace, PollSlots};
+pub(crate) use intake::{Admission, Admit};
+pub(crate) use keep::{Assert, Known, Release};
+pub(crate) use operate::{Dead, QueueStatus, Requeued};
+pub(crate) use pace::Pace;
 pub(crate) use queue::{Queue, QueueSettings};

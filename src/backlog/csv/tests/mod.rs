@@ -1,6 +1,7 @@
 //! Tests of the whole backlog, on real files. A crash is an error at a crash point, upon which the backlog is
 //! dropped without being closed.
 
+mod conformance;
 mod guard;
 mod kill;
 mod model;

@@ -113,6 +113,18 @@ pub struct Rejected {
 #[derive(Clone, PartialEq, Eq)]
 pub struct MessageText(String);
 
+impl Deadline {
+    /// How long it is away for a request that is taken up `now`; nothing where it has passed. A year at most.
+    #[must_use]
+    pub fn left(self, now: Timestamp) -> Duration {
+        let left = match self {
+            Self::At(time) => Duration::try_from(now.duration_until(time)).unwrap_or_default(),
+            Self::In(span) => span,
+        };
+        left.min(Duration::from_secs_f64(LONGEST_DEADLINE_S))
+    }
+}
+
 impl MessageText {
     /// The beginning of `text`.
     #[must_use]
@@ -180,7 +192,9 @@ impl Rejected {
             job: self.job.as_deref(),
             meta: self.meta.as_deref(),
             reply_error: None,
-            request: Some(self.text.as_str()),
+            // Of a request its producer knows the rest by the id.
+            request: (self.class == ErrorClass::InvalidRequest || self.id.is_none())
+                .then(|| self.text.as_str()),
         }
     }
 }

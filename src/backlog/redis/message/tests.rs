@@ -102,6 +102,21 @@ fn deadlines() {
 }
 
 #[test]
+fn how_long_a_deadline_is_away() {
+    let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+    let at = |text: &str| Deadline::At(text.parse().unwrap()).left(now);
+    assert_eq!(at("2026-11-24T12:01:30.5Z"), Duration::from_millis(90_500));
+    assert_eq!(at("2026-11-24T11:59:59Z"), Duration::ZERO);
+    assert_eq!(at("-009999-01-03T00:00:00Z"), Duration::ZERO);
+    let year = Duration::from_secs(365 * 24 * 60 * 60);
+    assert_eq!(at("9999-12-30T00:00:00Z"), year);
+    assert_eq!(
+        Deadline::In(Duration::from_secs(7)).left(now),
+        Duration::from_secs(7)
+    );
+}
+
+#[test]
 fn what_is_rejected_and_why() {
     let url = r#""job":"hcaptcha","website_url":"https://a.example.com","website_key":"k""#;
     for (text, expected) in [
@@ -226,6 +241,12 @@ fn a_site_that_is_not_listed_has_its_own_class() {
     assert_eq!(rejected.class, ErrorClass::SiteNotAuthorized);
     assert_eq!(rejected.id, Some(id("a")));
     assert_eq!(rejected.job.as_deref(), Some("hcaptcha"));
+    assert_eq!(rejected.about().request, None, "it is a request");
+    let without_id = good("")
+        .replace("a.example", "b.example")
+        .replace(r#""id":"a","#, "");
+    let rejected = read(&without_id).unwrap_err();
+    assert_eq!(rejected.about().request, Some(without_id.as_str()));
 }
 
 #[test]

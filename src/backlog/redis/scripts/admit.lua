@@ -1,6 +1,6 @@
 -- Turns messages into jobs.
 -- in: lease ms, worker, window ms; items (raw key, epoch, id, hash, payload, not after in ms or none).
--- out: one word an item: admitted, duplicate, conflict, lost.
+-- out: per item admitted <epoch>, duplicate, conflict, lost.
 local lease_ms, worker, window = number(), text(), number()
 local items, ids = {}, {}
 while more() do
@@ -11,8 +11,8 @@ while more() do
 end
 load(ids)
 
-local fresh, superseded, out = {}, {}, {}
-for i, item in ipairs(items) do
+local fresh, superseded, out, tells = {}, {}, {}, {}
+for _, item in ipairs(items) do
   local raw, job = jobs[item.key], jobs[item.id]
   -- A request whose window is over is a new one.
   local verdict
@@ -21,11 +21,16 @@ for i, item in ipairs(items) do
     job = false
   end
   if not raw or raw.s ~= 'raw' or raw.e ~= item.epoch then
-    -- The message's epoch became the job's: so a call that is repeated is known.
-    local ours = job and job.e == item.epoch and job.s ~= 'done'
-    out[i] = ours and 'admitted' or 'lost'
+    -- A repetition is known by the message's epoch, as long as nobody took the job over.
+    local ours = job and job.s ~= 'done' and job.ra == item.epoch and job.g == job.e
+    out[#out + 1] = ours and 'admitted' or 'lost'
+    if ours then
+      out[#out + 1] = 0
+      tells[#out] = job
+    end
   elseif not job then
-    job = { e = item.epoch, g = item.epoch, h = item.hash, w = worker, x = verdict, nd = item.within and now + item.within }
+    -- An epoch of its own: the message's may be older than one of the former generation.
+    job = { ra = item.epoch, h = item.hash, w = worker, x = verdict, nd = item.within and now + item.within }
     forget(item.key)
     enter(item.id, job, 'claimed')
     lease(item.id, job, now + lease_ms)
@@ -33,19 +38,24 @@ for i, item in ipairs(items) do
     fresh[#fresh + 1] = item.id
     superseded[#superseded + 1] = 'dead\0' .. item.id
     count('admitted', 1)
-    out[i] = 'admitted'
+    out[#out + 1] = 'admitted'
+    out[#out + 1] = 0
+    tells[#out] = job
   elseif job.h == item.hash then
     forget(item.key)
     count('duplicates', 1)
-    out[i] = 'duplicate'
+    out[#out + 1] = 'duplicate'
   else
     raw.w = worker
     put(item.key, raw)
     lease(item.key, raw, now + lease_ms)
-    out[i] = 'conflict'
+    out[#out + 1] = 'conflict'
   end
 end
 
+new_epochs(fresh)
+for _, id in ipairs(fresh) do jobs[id].g = jobs[id].e end
+for place, job in pairs(tells) do out[place] = job.e end
 trim(window, 2 * #items + 16)
 write()
 -- An id's tombstone must not outlive its new generation, nor may its dead one be requeued beside it.

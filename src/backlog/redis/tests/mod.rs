@@ -1,14 +1,24 @@
 //! Against a real redis-server.
 
+mod conformance;
+mod dump;
+mod keep;
+mod late;
 mod life;
+mod load;
+mod model;
+mod pace;
+mod targets;
 
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 
+use super::intake::Claimed;
+use super::keep::Settled;
 use super::*;
 use crate::job::{Micros, Status};
-use crate::support::redis::{self as server, RedisServer};
+use crate::support::redis::RedisServer;
 
 const LIST: &str = "solve:requests";
 const RESULTS: &str = "solve:results";
@@ -20,11 +30,11 @@ const PARTS: [&str; 13] = [
 /// What every create costs in these tests, in micro-dollars.
 const PRICE: i64 = 550;
 /// As in common.lua.
-const CREATING: i64 = 1 << 50;
+const CREATING: f64 = 1_125_899_906_842_624.0;
 
 /// A server, a connection to it, and a queue on it.
 struct Fixture {
-    server: RedisServer,
+    _server: RedisServer,
     con: MultiplexedConnection,
     queue: Queue,
 }
@@ -54,9 +64,14 @@ impl Fixture {
     async fn with(arguments: &[&str]) -> Self {
         let server = RedisServer::with(arguments);
         let client = ::redis::Client::open(server.url()).unwrap();
-        let con = client.get_multiplexed_async_connection().await.unwrap();
+        // A busy machine is no reason to fail.
+        let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let con = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .unwrap();
         Self {
-            server,
+            _server: server,
             con,
             queue: queue("w1", Duration::from_secs(30)),
         }
@@ -110,16 +125,28 @@ impl Fixture {
         self.queue.admit(&mut self.con, &[item]).await.unwrap()[0]
     }
 
+    /// The job that a message becomes.
+    async fn admitted(&mut self, raw: &Raw, id: &str) -> Own {
+        match self.admit(raw, id).await {
+            Admission::Admitted(epoch) => Own {
+                id: id.to_owned(),
+                epoch,
+                step: 0,
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A message that was claimed.
+    async fn raw(&mut self, text: &str) -> Raw {
+        self.push(&[text]).await;
+        self.claim().await.raw.remove(0)
+    }
+
     /// A claimed job of this id.
     async fn take(&mut self, id: &str) -> Own {
-        self.push(&[id]).await;
-        let raw = self.claim().await.raw.remove(0);
-        assert_eq!(self.admit(&raw, id).await, Admission::Admitted);
-        Own {
-            id: id.to_owned(),
-            epoch: raw.epoch,
-            step: 0,
-        }
+        let raw = self.raw(id).await;
+        self.admitted(&raw, id).await
     }
 
     async fn begin(&mut self, own: &mut Own) -> Begun {
@@ -194,12 +221,40 @@ impl Fixture {
         self.queue.release(&mut self.con, &[item]).await.unwrap();
     }
 
+    /// The job that another worker claims after the lease of the present one ran out.
+    async fn take_over(&mut self, id: &str) -> Own {
+        self.expire(id).await;
+        let held = self.claim().await.held.remove(0);
+        assert_eq!(held.id, id);
+        Own::of(&held)
+    }
+
+    /// A job with this remote id.
+    async fn waiting(&mut self, id: &str, remote_id: &str) -> Own {
+        let mut own = self.take(id).await;
+        self.begin(&mut own).await;
+        assert_eq!(self.created(&mut own, remote_id).await, Answer::Done);
+        own
+    }
+
     /// The lease of a job runs out.
     async fn expire(&mut self, id: &str) {
-        let score: i64 = self.cmd::<f64>("ZSCORE", "lease", &[id]).await as i64;
-        let expired = if score >= CREATING { CREATING + 1 } else { 1 };
+        let score: f64 = self.cmd("ZSCORE", "lease", &[id]).await;
+        let expired = 1.0 + if score >= CREATING { CREATING } else { 0.0 };
         self.cmd::<()>("ZADD", "lease", &[&expired.to_string(), id])
             .await;
+    }
+
+    /// The window of a finished request is over.
+    async fn age_tombstone(&mut self, id: &str) {
+        const SCRIPT: &str = r"
+local job = cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))
+job.t = 1
+redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack(job))
+redis.call('ZADD', KEYS[2], 1, ARGV[1])";
+        let mut eval = ::redis::cmd("EVAL");
+        eval.arg(SCRIPT).arg(2).arg(key("job")).arg(key("done"));
+        eval.arg(id).query_async::<()>(&mut self.con).await.unwrap();
     }
 
     async fn outcomes(&mut self, list: &str) -> Vec<String> {
