@@ -107,13 +107,13 @@ fn a_bad_message_is_rejected_with_its_reason() {
             nested(30_000).into(),
             None,
             "invalid_request",
-            "nested deeper than",
+            "must be a JSON object",
         ),
         (
             "[".repeat(60_000).into(),
             None,
             "invalid_request",
-            "is not JSON",
+            "must be a JSON object",
         ),
         (
             with("twice", r#","job":"hcaptcha""#).into(),
@@ -153,7 +153,7 @@ fn a_bad_message_is_rejected_with_its_reason() {
                 .into(),
             Some("list"),
             "invalid_request",
-            "`job` must be a string",
+            "`job` must be the name of a kind",
         ),
         (
             with("7", "").replace(r#""7""#, "7").into(),

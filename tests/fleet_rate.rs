@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::fleet::{Fleet, quick, size};
 use support::redis::RedisServer;
 use support::{Api, Case, finish, number};
