@@ -525,7 +525,8 @@ impl Backlog for RedisBacklog {
             if let Some(bell) = self.bell.as_ref().filter(|_| may_ring) {
                 bell.arm();
             }
-            let next = fetched.next.unwrap_or(LOOK_AGAIN);
+            // What is due is no reason to look again where it is not handed out all the same.
+            let next = fetched.next.filter(|_| may_ring).unwrap_or(LOOK_AGAIN);
             Supply::NotYet(next.clamp(SHORTEST_WAIT, LOOK_AGAIN))
         };
         Ok(Claimed {
