@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::fleet::Fleet;
+use support::fleet::{Fleet, quick, size};
 use support::redis::RedisServer;
 use support::{Api, number};
 
@@ -21,26 +21,6 @@ const BAD_DAY: [&str; 10] = [
     "--fault",
     "poll:reset_before=0.02,500=0.02,html=0.01,empty=0.01,cut=0.01",
 ];
-
-/// What lets a test see within seconds what takes minutes otherwise.
-fn quick(lease: &'static str, rate: &'static str) -> [&'static str; 9] {
-    [
-        "-q",
-        "--poll-interval",
-        "200ms",
-        "--max-in-flight",
-        "200",
-        "--redis-lease",
-        lease,
-        "--submit-rate",
-        rate,
-    ]
-}
-
-/// The size of a test: what CI runs, or what the variable says.
-fn size(variable: &str, usual: usize) -> usize {
-    std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
-}
 
 #[test]
 fn kills_lose_nothing_and_pay_no_known_job_twice() {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::{ExitCode, Failure, transport};
 use crate::api::{Client, Transport};
 use crate::backlog::{LeaseClock, Recorder};
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::engine::{self, Engine, Pacing, Report, Signal};
 use crate::job::Micros;
 use crate::telemetry::{Distributions, EventLog, Observers, Progress, Screen};
@@ -26,13 +26,13 @@ pub(super) struct Pace {
 
 impl Pace {
     /// A run that is alone with its backlog.
-    pub(super) fn alone(spent_before: Micros, drain_timeout: Duration) -> Self {
+    pub(super) fn alone(spent_before: Micros, settings: &Settings) -> Self {
         Self {
             spent_before,
             pacing: Pacing::Own,
-            patience: Duration::MAX,
+            patience: settings.redis_patience,
             lease: None,
-            drain_timeout,
+            drain_timeout: settings.drain_timeout,
         }
     }
 

@@ -38,10 +38,10 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     for warning in config.warnings.iter().chain(&config.site_warning()) {
         warn!("{warning}");
     }
-    if settings.ordered && to.is_stream() {
+    if settings.ordered && (to.is_stream() || matches!(to, Sink::Redis(_))) {
         return Err(Failure::new(
             ExitCode::Usage,
-            "--ordered: what went to a stream cannot be put in order",
+            "--ordered: what went to a stream or a list cannot be put in order",
         )
         .hint("name a file with --to"));
     }
@@ -71,7 +71,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let capacity = engine::most_jobs(settings.max_in_flight);
     let (recorder, recorder_thread) = Recorder::on_thread(backlog, capacity)
         .map_err(|e| Failure::new(ExitCode::Io, e).hint("the system gives no further thread"))?;
-    let pace = Pace::alone(opened.spent_before, settings.drain_timeout);
+    let pace = Pace::alone(opened.spent_before, settings);
     let Driven {
         report,
         distributions,

@@ -55,7 +55,16 @@ impl<'a> Fleet<'a> {
     }
 
     pub fn worker(&self) -> Command {
-        let mut command = self.verb("work");
+        self.at_work("work")
+    }
+
+    /// `run`, which ends when the queue is empty.
+    pub fn run(&self) -> Command {
+        self.at_work("run")
+    }
+
+    fn at_work(&self, verb: &str) -> Command {
+        let mut command = self.verb(verb);
         command
             .args(["--to", &format!("redis:{RESULTS}")])
             .args(["--base-url", &self.api.url])
@@ -76,11 +85,44 @@ impl<'a> Fleet<'a> {
 
     /// Ends worker `n` by a signal, and starts another.
     pub fn replace(&mut self, n: usize, with: &str) -> Option<i32> {
-        let mut child = self.workers.swap_remove(n);
-        super::signal(&child, with);
-        let code = child.wait().expect("it can be waited for").code();
+        let code = self.end(n, with);
         self.start();
         code
+    }
+
+    /// Ends worker `n` by a signal.
+    pub fn end(&mut self, n: usize, with: &str) -> Option<i32> {
+        let mut child = self.workers.swap_remove(n);
+        super::signal(&child, with);
+        child.wait().expect("it can be waited for").code()
+    }
+
+    /// Waits until so many workers are at work.
+    pub fn wait_for_workers(&self, count: u64) {
+        self.wait_until("workers", |fleet| {
+            number(&fleet.status(), "workers") == count
+        });
+    }
+
+    /// Waits until something is so.
+    pub fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        for _ in 0..LOOKS {
+            if is_so(self) {
+                return;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        panic!("still no {what}: {}", self.status());
+    }
+
+    /// Pushes messages as they are, the first of them to be taken first.
+    pub fn push_raw<T: AsRef<[u8]>>(&self, messages: &[T]) {
+        let mut redis = self.redis();
+        for message in messages {
+            let _: usize = redis
+                .lpush(QUEUE, message.as_ref())
+                .expect("it can be pushed");
+        }
     }
 
     /// Pushes good requests with these numbers.
@@ -189,6 +231,26 @@ impl Drop for Fleet<'_> {
             let _ = child.wait();
         }
     }
+}
+
+/// What lets a test see within seconds what takes minutes otherwise.
+pub fn quick(lease: &'static str, rate: &'static str) -> [&'static str; 9] {
+    [
+        "-q",
+        "--poll-interval",
+        "200ms",
+        "--max-in-flight",
+        "200",
+        "--redis-lease",
+        lease,
+        "--submit-rate",
+        rate,
+    ]
+}
+
+/// The size of a test: what CI runs, or what the variable says.
+pub fn size(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
 }
 
 /// A good request.

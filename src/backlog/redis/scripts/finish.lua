@@ -5,6 +5,8 @@
 -- out: per item done, lost, bad_target <key>, or learn <job>. An error that begins with WRONGTARGET names the results list.
 local window, results = number(), number()
 local FIRST_TARGET = 13
+-- Most requests that are kept for requeue.
+local MOST_DEAD = 10000
 local ours = {}
 for i = 1, FIRST_TARGET do ours[KEYS[i]] = true end
 local types = {}
@@ -105,6 +107,15 @@ trim(window, 2 * #items + 16)
 write()
 many('ZADD', DONE, finished)
 many('ZADD', DEAD, graves)
+if #graves > 0 then
+  -- The oldest make room.
+  local over = call('ZCARD', DEAD) - MOST_DEAD
+  if over > 0 then
+    local popped, gone = call('ZPOPMIN', DEAD, over), {}
+    for i = 1, #popped, 2 do gone[#gone + 1] = 'dead\0' .. popped[i] end
+    many('HDEL', PAYLOAD, gone)
+  end
+end
 for _, target in ipairs(order) do many('LPUSH', KEYS[FIRST_TARGET + target], pushes[target]) end
 for _, value in ipairs(values) do call('SET', value[1], value[2], 'PX', value[3]) end
 return out

@@ -94,7 +94,12 @@ impl Shop for Queue {
 async fn queue(count: usize) -> Queue {
     let server = RedisServer::start();
     let client = ::redis::Client::open(server.url()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    // A busy machine is no reason to fail.
+    let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    let mut redis = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .unwrap();
     for n in 0..count {
         let message = format!(
             r#"{{"id":"r{n}","job":"hcaptcha","website_url":"https://a.example.com/{n}","website_key":"k"}}"#

@@ -1,5 +1,7 @@
 //! Where outcomes go, what was given up, and what an operator asks.
 
+use ::redis::AsyncCommands;
+
 use super::dump::Dump;
 use super::*;
 
@@ -304,6 +306,30 @@ async fn all_the_dead_are_more_than_one_call_takes() {
     );
     assert_eq!(f.queue.status(&mut f.con).await.unwrap().ready, 300);
     Dump::of(&mut f.con).await.check();
+}
+
+#[tokio::test]
+async fn the_oldest_of_the_dead_make_room() {
+    let mut f = Fixture::new().await;
+    let keys = f.queue.keys.clone();
+    let (payload, dead) = (&keys[6], &keys[10]);
+    for n in 0..10_000 {
+        let id = format!("old{n}");
+        let _: () = f.con.zadd(dead, &id, n).await.unwrap();
+        let kept = format!("dead\0{id}");
+        let _: () = f.con.hset(payload, kept, "x").await.unwrap();
+    }
+    let own = f.waiting("new", "1").await;
+    let last = Finish {
+        dead: true,
+        ..own.finish(Status::Failed, Some("1"))
+    };
+    assert_eq!(f.finish(last).await, Finished::Done);
+    let ids: Vec<String> = f.con.zrange(dead, 0, -1).await.unwrap();
+    assert_eq!(ids.len(), 10_000);
+    assert_eq!((ids[0].as_str(), ids[9_999].as_str()), ("old1", "new"));
+    let is_kept: bool = f.con.hexists(payload, "dead\0old0").await.unwrap();
+    assert!(!is_kept, "what was forgotten takes no memory");
 }
 
 #[tokio::test]
