@@ -1,5 +1,9 @@
 # A small image with nothing but the binary. Data is mounted at /data:
 #   docker run --rm -v "$PWD:/data" -e POLLWHEEL_API_TOKEN pollwheel run --from requests.csv --to results.csv
+# A worker of a queue needs no data but its config.toml:
+#   docker run -d --restart on-failure --stop-timeout 40 -v "$PWD:/data:ro" -e POLLWHEEL_API_TOKEN -e POLLWHEEL_REDIS_PASSWORD \
+#     pollwheel work --from redis:LIST --to redis:LIST
+# It exits when it can do nothing, so there is no HEALTHCHECK; `pollwheel status --from redis:LIST` counts those alive.
 # The files there must be writable by uid 65532, or add --user "$(id -u)".
 
 FROM rust:1-slim AS build
@@ -19,7 +23,7 @@ FROM gcr.io/distroless/cc-debian13:nonroot
 COPY --from=build /src/target/release/pollwheel /usr/local/bin/pollwheel
 WORKDIR /data
 USER 65532:65532
-# The default of `docker stop`; pollwheel polls what is under way for --drain-timeout (30s), so give
-# it more: docker stop -t 40.
+# The default of `docker stop`. A run polls what is under way for --drain-timeout (30s), a worker waits for
+# creates on the wire (30s at most) and hands over the rest, so give both more: docker stop -t 40.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["pollwheel"]

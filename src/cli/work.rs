@@ -253,14 +253,22 @@ fn queue_settings(
         key_prefix: &settings.redis_prefix,
     };
     let result_key_prefix = settings.result_key_prefix.as_deref();
-    let replies = ReplyPolicy::try_new(&settings.reply_prefix, result_key_prefix, names)
-        .map_err(|e| wrong(e.into()))?;
+    let replies =
+        ReplyPolicy::try_new(&settings.reply_prefix, result_key_prefix, names).map_err(|e| {
+            wrong(e.into()).hint(
+                "producers name lists that begin with reply_prefix, and ids follow result_key_prefix: \
+                 neither may begin the name of another list",
+            )
+        })?;
     if results.as_deref() == Some(from.as_str())
         || keys.all().iter().any(|key| results.as_deref() == Some(key))
     {
         return Err(Failure::new(
             ExitCode::Usage,
-            format!("--to redis:{from} is the list that requests come from, or a key of its own"),
+            format!(
+                "--to redis:{} is the list that requests come from, or a key of the queue's own",
+                results.unwrap_or_default()
+            ),
         )
         .hint("name another list for outcomes"));
     }

@@ -353,6 +353,11 @@ impl RedisBacklog {
                 "Redis was restarted or failed over; what this worker holds is asserted, and nobody takes up anything for {} s",
                 settled.quiet_ms.div_ceil(1000)
             );
+        } else if settled.quiet_ms > 0 && self.run_id.is_none() {
+            warn!(
+                "Redis was restarted or failed over; nobody takes up anything for {} s, in which workers put back what it lost",
+                settled.quiet_ms.div_ceil(1000)
+            );
         }
         self.run_id = Some(run_id);
         self.generation = generation;

@@ -160,11 +160,11 @@ impl Message {
         }
     }
 
-    /// What it becomes where it may not be admitted: its id is that of an unfinished request with
+    /// What it becomes where it may not be admitted: its id is that of another request with
     /// other fields. `text` is the message as it came.
     #[must_use]
     pub fn conflict(self, text: &[u8]) -> Rejected {
-        let why = "`id` is that of an unfinished request with other fields; give each request an id of its own";
+        let why = "`id` is that of a request with other fields, unfinished or ended a short while ago; give each request an id of its own";
         Rejected {
             id: Some(self.request.id().clone()),
             job: Some(self.request.kind().name.clone()),

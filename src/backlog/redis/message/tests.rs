@@ -359,7 +359,7 @@ fn an_id_in_use_is_a_rejection() {
         rejected
             .why
             .as_str()
-            .starts_with("`id` is that of an unfinished request")
+            .starts_with("`id` is that of a request with other fields")
     );
 }
 
