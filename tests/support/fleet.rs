@@ -21,7 +21,16 @@ const LOOKS: u32 = 12_000;
 pub struct Fleet<'a> {
     pub case: Case,
     pub api: &'a Api,
+    /// What workers and verbs are told of Redis.
     pub url: String,
+    /// Where a key is, for the test's own connections: a URL without TLS or password.
+    pub place_of: Box<dyn Fn(&str) -> String + 'a>,
+    /// The list that outcomes come to.
+    pub results: String,
+    /// Variables of every process.
+    pub env: Vec<(&'static str, String)>,
+    /// Arguments of every process.
+    pub redis_args: Vec<String>,
     /// Arguments of every worker.
     pub args: Vec<String>,
     pub workers: Vec<Child>,
@@ -33,14 +42,26 @@ impl<'a> Fleet<'a> {
             case: Case::new(),
             api,
             url: redis_url.to_owned(),
+            place_of: {
+                let url = redis_url.to_owned();
+                Box::new(move |_| url.clone())
+            },
+            results: RESULTS.to_owned(),
+            env: Vec::new(),
+            redis_args: Vec::new(),
             args: args.iter().map(|&a| a.to_owned()).collect(),
             workers: Vec::new(),
         }
     }
 
-    /// A connection of the test's own.
+    /// A connection of the test's own, to where the queue is.
     pub fn redis(&self) -> redis::Connection {
-        redis::Client::open(self.url.as_str())
+        self.redis_of(QUEUE)
+    }
+
+    /// A connection of the test's own, to where this key is.
+    fn redis_of(&self, key: &str) -> redis::Connection {
+        redis::Client::open((self.place_of)(key).as_str())
             .and_then(|client| client.get_connection())
             .expect("Redis is there")
     }
@@ -50,7 +71,9 @@ impl<'a> Fleet<'a> {
         let mut command = self.case.pollwheel(verb);
         command
             .args(["--from", &format!("redis:{QUEUE}")])
-            .args(["--redis-url", &self.url]);
+            .args(["--redis-url", &self.url])
+            .args(&self.redis_args)
+            .envs(self.env.clone());
         command
     }
 
@@ -66,7 +89,7 @@ impl<'a> Fleet<'a> {
     fn at_work(&self, verb: &str) -> Command {
         let mut command = self.verb(verb);
         command
-            .args(["--to", &format!("redis:{RESULTS}")])
+            .args(["--to", &format!("redis:{}", self.results)])
             .args(["--base-url", &self.api.url])
             .args(["--authorized-site", "*.example.com"])
             .args(&self.args);
@@ -143,15 +166,17 @@ impl<'a> Fleet<'a> {
 
     /// How many outcomes there are.
     pub fn settled(&self) -> usize {
-        self.redis().llen(RESULTS).expect("it is a list")
+        self.redis_of(&self.results)
+            .llen(&self.results)
+            .expect("it is a list")
     }
 
     /// Waits until there are so many outcomes.
     pub fn wait_for(&self, outcomes: usize) {
-        let mut redis = self.redis();
+        let mut redis = self.redis_of(&self.results);
         let mut settled = 0;
         for _ in 0..LOOKS {
-            settled = redis.llen(RESULTS).expect("it is a list");
+            settled = redis.llen(&self.results).expect("it is a list");
             if settled >= outcomes {
                 return;
             }
@@ -162,7 +187,10 @@ impl<'a> Fleet<'a> {
 
     /// All outcomes, oldest first.
     pub fn outcomes(&self) -> Vec<Value> {
-        let texts: Vec<String> = self.redis().lrange(RESULTS, 0, -1).expect("it is a list");
+        let texts: Vec<String> = self
+            .redis_of(&self.results)
+            .lrange(&self.results, 0, -1)
+            .expect("it is a list");
         texts
             .iter()
             .rev()
