@@ -237,6 +237,18 @@ async fn what_redis_lost_of_a_job_is_brought_up_to_date() {
         (Answer::Done, 1)
     );
     assert_eq!(f.counter("spent").await, PRICE);
+    // Of an id that somebody else had brought only the id is lost.
+    let told = f.take("told").await;
+    let knows = Assert {
+        remote_id: Some("4"),
+        submitted_at_ms: Some(5),
+        deadline_left_ms: Some(60_000),
+        api: Some(API),
+        ..claimed(&told)
+    };
+    assert_eq!(assert_one(&mut f, knows).await, (Answer::Done, 1));
+    let dump = Dump::of(&mut f.con).await;
+    assert_eq!(dump.job("told").unwrap()["r"], "4");
     // What is older than what Redis has changes nothing.
     assert_eq!(assert_one(&mut f, claimed(&own)).await.1, 0);
     assert_eq!(Dump::of(&mut f.con).await.job("a").unwrap()["s"], "waiting");

@@ -342,3 +342,32 @@ async fn tombstones_go_when_their_window_is_over() {
     dump.check();
     assert!(dump.job("37").is_none() && dump.job("38").is_some() && dump.job("39").is_some());
 }
+
+#[tokio::test]
+async fn a_create_that_its_owner_forgot_over_an_earlier_one_stays_in_doubt() {
+    let mut f = Fixture::new().await;
+    for (id, ends) in [("a", true), ("b", false)] {
+        let mut old = f.take(id).await;
+        f.begin(&mut old).await;
+        let mut new = f.take_over(id).await;
+        f.begin(&mut new).await;
+        f.created(&mut old, "1").await;
+        let doubts = f.counter("unknown_creates").await;
+        if ends {
+            let finish = new.finish(Status::Solved, Some("1"));
+            assert_eq!(f.finish(finish).await, Finished::Done);
+        } else {
+            let retry = BackBy::Retry {
+                remote_id: "1",
+                refund: Micros::ZERO,
+                polls: 1,
+            };
+            assert_eq!(f.back(&mut new, retry).await, Answer::Done);
+            f.expire(id).await;
+            let held = f.claim().await.held.remove(0);
+            assert_eq!(held.history.unknown_creates, 2);
+            assert!(!held.found_submitting, "it is counted once");
+        }
+        assert_eq!(f.counter("unknown_creates").await, doubts + 1);
+    }
+}
