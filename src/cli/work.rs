@@ -15,7 +15,7 @@ use super::{ExitCode, Failure, RedisList, Sink, WorkArgs, print};
 use crate::backlog::redis::message::Intake;
 use crate::backlog::redis::reply_to::{NamesInUse, ReplyPolicy};
 use crate::backlog::redis::{Delivery, OpenQueueError, QueueStatus, RedisBacklog, RedisSettings};
-use crate::backlog::{LeaseClock, Recorder};
+use crate::backlog::{BacklogError, LeaseClock, Recorder};
 use crate::config::{Config, Environment, Flags};
 use crate::engine::{self, Signal, StopReason};
 use crate::job::Micros;
@@ -93,7 +93,15 @@ pub(super) fn serve(
             "the recorder panicked; this is a bug",
         ));
     }
+    // Where Redis is out of reach, asking it would only keep the process from its end.
+    let is_away = matches!(
+        report.stop,
+        StopReason::BacklogAway(_) | StopReason::Backlog(BacklogError::Away { .. })
+    );
     let status = runtime.block_on(async {
+        if is_away {
+            return None;
+        }
         let mut desk = Desk::reopen(&config, from).await.ok()?;
         desk.ask(async |q, c| q.status(c).await).await.ok()
     });
