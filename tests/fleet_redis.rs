@@ -268,39 +268,6 @@ fn a_failover_loses_nothing_that_redis_kept() {
     fleet.stop();
 }
 
-#[test]
-fn a_primary_that_dies_takes_no_worker_along() {
-    let (api, mut sentinels) = (slow_api(), Sentinels::start());
-    let mut fleet = at_sentinels(&api, &sentinels);
-    fleet.push(0..300);
-    (0..4).for_each(|_| fleet.start());
-    fleet.wait_for(60);
-    let primary = sentinels.primary();
-    let port = primary.port;
-    primary.kill();
-    sentinels.wait_for_another(port);
-    fleet.wait_until("end", |fleet| {
-        let status = fleet.status();
-        let left = ["waiting", "ready", "delayed"].map(|what| number(&status, what));
-        left == [0; 3] && number(&status["in_flight"], "total") == 0
-    });
-    // What was acknowledged and not copied is gone; mostly that is nothing.
-    let ledger = api.ledger();
-    eprintln!(
-        "{} of 300 outcomes, {} creates of jobs that were known: {ledger} {}",
-        fleet.settled(),
-        number(&ledger, "creates_of_polled"),
-        fleet.status()
-    );
-    for worker in &mut fleet.workers {
-        assert!(worker.try_wait().expect("it answers").is_none());
-    }
-    let settled = fleet.settled();
-    fleet.push(1000..1050);
-    fleet.wait_for(settled + 50);
-    fleet.stop();
-}
-
 /// A number of `INFO`.
 fn info(redis: &mut redis::Connection, section: &str, name: &str) -> u64 {
     let text: String = redis::cmd("INFO")
