@@ -1,5 +1,6 @@
 //! Against a real redis-server.
 
+mod admit;
 mod calls;
 mod conformance;
 mod dump;
