@@ -149,7 +149,10 @@ impl Desk {
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         let (code, hint) = match &error {
-            LinkError::Server(_) => return Self::new(ExitCode::Io, error),
+            LinkError::Server(_) => (
+                ExitCode::Config,
+                "check what --redis-url names: its form, its database, whether that is a Cluster or a Sentinel",
+            ),
             LinkError::Away(_) => (
                 ExitCode::Unavailable,
                 "is it what --redis-url names, and does it run? The same command may be given again",
@@ -212,7 +215,7 @@ mod tests {
             (LinkError::Denied(text()), ExitCode::Config),
             (LinkError::Full(text()), ExitCode::Io),
             (LinkError::WrongType(text()), ExitCode::Io),
-            (LinkError::Server(text()), ExitCode::Io),
+            (LinkError::Server(text()), ExitCode::Config),
         ] {
             assert_eq!(Failure::from(error).code, code);
         }

@@ -64,7 +64,6 @@ pub(crate) enum Finished {
 }
 
 /// The code of the error that says that the results list is no list.
-#[cfg(test)]
 pub(crate) const WRONG_TARGET: &str = "WRONGTARGET";
 
 impl Queue {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::deliver::{Delivery, Ending};
+use super::finish::WRONG_TARGET;
 use super::fresh::FreshIds;
 use super::message::{Intake, Message};
 use super::{Answer as QueueAnswer, Assert, Epoch, Held, Hold, JobState, Known, Queue};
@@ -217,6 +218,9 @@ impl From<LinkError> for BacklogError {
             LinkError::Away(_) => Self::Away {
                 what: error.to_string(),
             },
+            LinkError::Server(what) if what.contains(WRONG_TARGET) => Self::Fatal {
+                what: "the list that outcomes go to was replaced by a key of another type in Redis; remove that key".to_owned(),
+            },
             _ => Self::Fatal {
                 what: error.to_string(),
             },
@@ -240,6 +244,16 @@ fn api_text(identity: &Identity, queue: &str) -> String {
     )
 }
 
+/// A list that is none is seen before anything is taken up.
+async fn must_be_list(link: &mut Link, key: &str) -> Result<(), LinkError> {
+    let kind: String = link.run(::redis::cmd("TYPE").arg(key)).await?;
+    if kind == "list" || kind == "none" {
+        return Ok(());
+    }
+    let what = format!("{key} is a {kind}, and a list is needed");
+    Err(LinkError::WrongType(what))
+}
+
 impl RedisBacklog {
     /// Connects and takes up work on a queue. Returns also what the operator should know.
     ///
@@ -248,7 +262,11 @@ impl RedisBacklog {
     /// Where Redis cannot be reached, refuses us, or is not safe for a queue.
     pub async fn open(settings: RedisSettings) -> Result<(Self, Vec<String>), OpenQueueError> {
         let list = settings.keys.list.clone();
-        let link = Link::open(&settings.link, &list).await?;
+        let mut link = Link::open(&settings.link, &list).await?;
+        let lists = settings.delivery.results.iter().chain([&list]);
+        for key in lists.cloned().collect::<Vec<_>>() {
+            must_be_list(&mut link, &key).await?;
+        }
         let mut warnings = Vec::new();
         if let Some(facts) = link.facts() {
             if let Err(reason) = check_safe(facts) {

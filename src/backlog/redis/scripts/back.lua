@@ -12,7 +12,7 @@ while more() do
 end
 load(ids)
 
-local out = {}
+local out, withdrawn = {}, 0
 for _, item in ipairs(items) do
   local id = item.id
   local job = jobs[id]
@@ -44,6 +44,7 @@ for _, item in ipairs(items) do
             refund(job, job.rv)
             add(job, 'n', -1)
             count('creates', -1)
+            withdrawn = withdrawn + 1
             job.rv, job.sl = nil, nil
           else
             doubt(job)
@@ -65,4 +66,16 @@ for _, item in ipairs(items) do
   end
 end
 write()
+-- What did not leave is no create of the last 60 seconds either; it was begun just now.
+local second = math.floor(now / 1000)
+for at = second, second - 1, -1 do
+  if withdrawn == 0 then break end
+  local name = 's' .. at % 60
+  local then_, so_far = string.match(call('HGET', LIMIT, name) or '', '^(%d+):(%d+)$')
+  if then_ and tonumber(then_) == at then
+    local less = math.min(withdrawn, tonumber(so_far))
+    withdrawn = withdrawn - less
+    call('HSET', LIMIT, name, string.format('%.0f:%.0f', at, tonumber(so_far) - less))
+  end
+end
 return out
