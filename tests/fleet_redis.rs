@@ -1,6 +1,11 @@
 //! Redis as people run it, and as it fails: away for a while, failed over, on a Cluster, behind TLS; what a
 //! worker costs it; and `run`, which ends with the queue.
 
+#![allow(
+    clippy::print_stderr,
+    reason = "figures for whoever runs it at full size"
+)]
+
 mod support;
 
 use std::process::{Child, Stdio};
