@@ -244,6 +244,7 @@ fn replication(port: u16) -> String {
 #[test]
 fn a_failover_loses_nothing_that_redis_kept() {
     let (api, mut sentinels) = (slow_api(), Sentinels::start());
+    sentinels.wait_to_be_told();
     let mut fleet = at_sentinels(&api, &sentinels);
     fleet.push(0..400);
     (0..4).for_each(|_| fleet.start());
