@@ -380,8 +380,13 @@ fn noise_stops_no_worker_and_hides_no_request() {
     for list in replies {
         outcomes += redis.llen::<_, usize>(list).expect("it is a list");
     }
-    let duplicates = number(&fleet.status(), "duplicates") as usize;
-    assert_eq!(outcomes + duplicates, messages.len(), "{}", fleet.status());
+    let duplicates = number(&fleet.status(), "duplicates");
+    assert_eq!(
+        outcomes as u64 + duplicates,
+        messages.len() as u64,
+        "{}",
+        fleet.status()
+    );
     let mut solved = HashMap::new();
     for outcome in fleet.outcomes() {
         if outcome["status"] == "solved" {
@@ -469,7 +474,7 @@ fn what_is_too_late_is_not_sent() {
     let unsent = outcomes.iter().filter(|o| o["attempts"] == 0).count();
     assert!((5..=9).contains(&late), "{late} too late: {outcomes:?}");
     // Whoever had no slot cost nothing.
-    assert_eq!(number(&api.ledger(), "creates") as usize, 10 - unsent);
+    assert_eq!(number(&api.ledger(), "creates"), 10 - unsent as u64);
     // What came too late is of no more use: it does not stand with the dead.
     assert_eq!(number(&fleet.status(), "dead"), 0);
 }
