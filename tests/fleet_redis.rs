@@ -82,7 +82,8 @@ fn redis_may_hang_and_be_gone_for_a_while() {
 }
 
 /// Has a worker meet a Redis that hangs or is gone, with a patience of a second, and another take over.
-fn out_of_patience(hangs: bool, most: Duration) {
+/// Returns how long it took to end, and the jobs that were made beyond what was needed.
+fn out_of_patience(hangs: bool, most: Duration) -> (Duration, u64) {
     let (api, mut redis) = (slow_api(), RedisServer::start());
     let mut args = quick("2s", "100/s").to_vec();
     args.extend(["--redis-patience", "1s"]);
@@ -97,7 +98,7 @@ fn out_of_patience(hangs: bool, most: Duration) {
     }
     let (mut worker, since) = (fleet.workers.remove(0), Instant::now());
     assert_eq!(code_within(&mut worker, most), Some(69));
-    eprintln!("hangs: {hangs}, ended after {:.1?}", since.elapsed());
+    let ended_after = since.elapsed();
     if hangs {
         signal(&redis, "-CONT");
     } else {
@@ -107,19 +108,21 @@ fn out_of_patience(hangs: bool, most: Duration) {
     fleet.wait_for(200);
     // What could not be recorded was printed, and is of unknown fate.
     let surplus = fleet.hold_against_ledger(200);
-    eprintln!("hangs: {hangs}, {surplus} surplus jobs");
     fleet.stop();
+    (ended_after, surplus)
 }
 
 #[test]
 fn a_worker_ends_when_redis_is_gone_for_longer_than_its_patience() {
-    out_of_patience(false, Duration::from_secs(6));
+    let (after, surplus) = out_of_patience(false, Duration::from_secs(6));
+    eprintln!("gone: ended after {after:.1?}, {surplus} surplus jobs");
 }
 
 #[test]
 fn a_worker_ends_when_redis_hangs_for_longer_than_its_patience() {
     // Ten seconds pass until an answer is given up, and as many at the end, when it would hand over.
-    out_of_patience(true, Duration::from_secs(30));
+    let (after, surplus) = out_of_patience(true, Duration::from_secs(30));
+    eprintln!("hangs: ended after {after:.1?}, {surplus} surplus jobs");
 }
 
 #[test]
@@ -249,6 +252,7 @@ fn replication(port: u16) -> String {
 #[test]
 fn a_failover_loses_nothing_that_redis_kept() {
     let (api, mut sentinels) = (slow_api(), Sentinels::start());
+    sentinels.wait_to_be_told();
     let mut fleet = at_sentinels(&api, &sentinels);
     fleet.push(0..400);
     (0..4).for_each(|_| fleet.start());

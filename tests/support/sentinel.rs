@@ -161,6 +161,20 @@ impl Sentinels {
         });
     }
 
+    /// Has them fail over only where they are told to: on a busy machine a server may seem down for a while.
+    pub fn wait_to_be_told(&self) {
+        for sentinel in &self.sentinels {
+            let words = [
+                "SENTINEL",
+                "SET",
+                MASTER,
+                "down-after-milliseconds",
+                "60000",
+            ];
+            self.ask_sentinel(sentinel.port, &words);
+        }
+    }
+
     /// Ends a Sentinel.
     pub fn kill_sentinel(&mut self) {
         let _ = self.sentinels.remove(0);
