@@ -9,7 +9,7 @@ pub(super) fn explain(stop: &StopReason) -> String {
     match stop {
         StopReason::Done => "every row has its outcome".to_owned(),
         StopReason::MaxSpend => {
-            "the next create could exceed --max-spend, which counts all runs on this journal; give a higher one".to_owned()
+            "the next create could exceed --max-spend, which counts all runs on this journal or queue; give a higher one".to_owned()
         }
         StopReason::MaxRuntime => "--max-runtime is over".to_owned(),
         StopReason::MaxFailures => {

@@ -120,6 +120,7 @@ impl Ending {
             text: MessageText::cut(&raw.text),
             reply_to: None,
             meta: None,
+            is_conflict: false,
         };
         let outcome = rejected.outcome(now);
         Self::of_rejected((raw.key, raw.epoch), rejected, outcome, None)
@@ -179,6 +180,10 @@ impl Parcel {
         };
         let bytes = json::outcome(about, &self.outcome);
         String::from_utf8(bytes).unwrap_or_else(|_| unreachable!("JSON is UTF-8"))
+    }
+
+    fn is_conflict(&self) -> bool {
+        matches!(&self.whose, Whose::Message(rejected) if rejected.is_conflict)
     }
 
     /// What went wrong for good is kept for `requeue`; what came too late is of no more use.
@@ -308,7 +313,13 @@ impl RedisBacklog {
         let allowed = parcel
             .reply_to()
             .map(|list| self.delivery.replies.check(list).map(|()| list.to_owned()));
-        let result_key = self.delivery.keys.as_ref().and_then(|(prefix, longest)| {
+        // A message that only borrows an id must not take the place of that request's outcome.
+        let keys = self
+            .delivery
+            .keys
+            .as_ref()
+            .filter(|_| !parcel.is_conflict());
+        let result_key = keys.and_then(|(prefix, longest)| {
             let ttl = Delivery::ttl(*longest, &parcel.outcome, now);
             Some((format!("{prefix}{}", parcel.about().id?), ttl))
         });

@@ -106,6 +106,8 @@ pub struct Rejected {
     pub reply_to: Option<String>,
     /// What goes back unchanged, where that could be read.
     pub meta: Option<Box<RawValue>>,
+    /// Its id is another request's.
+    pub is_conflict: bool,
 }
 
 /// The beginning of a message as it came, at most 1,000 characters, with U+FFFD for what is no UTF-8.
@@ -173,6 +175,7 @@ impl Message {
             text: MessageText::cut(text),
             reply_to: self.reply_to,
             meta: self.meta,
+            is_conflict: true,
         }
     }
 }
@@ -333,6 +336,7 @@ impl Intake {
             text: MessageText::cut(text),
             reply_to: readable("reply_to"),
             meta: meta.map(ToOwned::to_owned),
+            is_conflict: false,
         }
     }
 }
