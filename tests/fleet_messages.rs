@@ -294,6 +294,13 @@ fn an_outcome_that_may_not_go_where_it_should_goes_to_the_results() {
     assert_eq!(a, "b");
     let exists: usize = redis.exists(&["other:1", "reply:"]).expect("it answers");
     assert_eq!(exists, 0);
+
+    // Other fields under the same id: rejected, and not in the place of the first one's outcome.
+    let other = with("good", "").replace("/?good", "/?other");
+    fleet.push_raw(&[other]);
+    assert_eq!(drain(&fleet), 1);
+    let kept: String = redis.get("result:good").expect("it is there");
+    assert_eq!(kept, *good);
 }
 
 /// Something that is most likely no request.

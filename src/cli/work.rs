@@ -168,7 +168,9 @@ async fn unless_stopped<T>(
 /// What a worker that ends so gives back. One that was told to stop has handed everything over.
 fn code(until: Until, report: &engine::Report) -> ExitCode {
     match report.stop {
-        StopReason::Interrupted | StopReason::Terminated if until == Until::Told => {
+        StopReason::Interrupted | StopReason::Terminated
+            if until == Until::Told && !report.abrupt =>
+        {
             ExitCode::Success
         }
         _ => ExitCode::of_run(&report.stop, &report.tally),

@@ -13,6 +13,7 @@ pub struct ReplyPolicy {
     prefix: String,
     taken: Vec<String>,
     key_prefix: String,
+    is_denied: bool,
 }
 
 /// Names that get into each other's way.
@@ -64,7 +65,19 @@ impl ReplyPolicy {
             prefix: reply_prefix.to_owned(),
             taken: taken.map(str::to_owned).collect(),
             key_prefix: names.key_prefix.to_owned(),
+            is_denied: false,
         })
+    }
+
+    /// What reply lists begin with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Allows none: our user at Redis may not write to them.
+    pub fn deny(&mut self) {
+        self.is_denied = true;
     }
 
     /// Whether outcomes may go to the list `reply_to`.
@@ -73,6 +86,9 @@ impl ReplyPolicy {
     ///
     /// Why not, for `reply_error`.
     pub fn check(&self, reply_to: &str) -> Result<(), String> {
+        if self.is_denied {
+            return Err("the workers' user at Redis may not push to reply lists".to_owned());
+        }
         if !reply_to.starts_with(&self.prefix) {
             return Err(format!("reply_to must begin with {}", self.prefix));
         }

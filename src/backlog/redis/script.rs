@@ -35,4 +35,5 @@ scripts! {
     DEAD_LIST: "#!lua flags=allow-oom,no-writes", "scripts/dead_list.lua";
     REQUEUE: "#!lua flags=allow-oom", "scripts/requeue.lua";
     PUSH: "#!lua", "scripts/push.lua";
+    PROBE: "#!lua flags=allow-oom,no-writes", "scripts/probe.lua";
 }

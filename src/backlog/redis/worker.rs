@@ -20,7 +20,7 @@ use super::finish::WRONG_TARGET;
 use super::fresh::FreshIds;
 use super::message::{Intake, Message};
 use super::{Answer as QueueAnswer, Assert, Epoch, Held, Hold, JobState, Known, Queue};
-use super::{Pace, QueueSettings, Raw, Release};
+use super::{Pace, Places, QueueSettings, Raw, Release};
 use crate::api::Identity;
 use crate::backlog::{
     Answer, Backlog, BacklogError, Claim, Claimed, History, LeaseClock, News, PollSlots, Record,
@@ -213,18 +213,18 @@ fn ms_until(now: Timestamp, at: Timestamp) -> i64 {
 }
 
 impl From<LinkError> for BacklogError {
+    /// Whatever Redis says to a worker may pass: a server that comes back, a right that is given back, a key
+    /// of another type that is removed. So the call is made again until patience ends, and ids that are on
+    /// the wire meanwhile are kept. A worker that could never work is refused when it starts.
     fn from(error: LinkError) -> Self {
-        match error {
-            LinkError::Away(_) => Self::Away {
-                what: error.to_string(),
-            },
-            LinkError::Server(what) if what.contains(WRONG_TARGET) => Self::Fatal {
-                what: "the list that outcomes go to was replaced by a key of another type in Redis; remove that key".to_owned(),
-            },
-            _ => Self::Fatal {
-                what: error.to_string(),
-            },
-        }
+        let what = match &error {
+            LinkError::Server(what) if what.contains(WRONG_TARGET) => {
+                "the list that outcomes go to is a key of another type in Redis; remove that key"
+                    .to_owned()
+            }
+            _ => error.to_string(),
+        };
+        Self::Away { what }
     }
 }
 
@@ -327,9 +327,39 @@ impl RedisBacklog {
             generation: 0,
             run_id: None,
         };
+        backlog.must_be_allowed(&mut warnings).await?;
         backlog.settle_in().await?;
         backlog.beat().await?;
         Ok((backlog, warnings))
+    }
+
+    /// Sees that nothing that a script does can be denied half-way.
+    async fn must_be_allowed(&mut self, warnings: &mut Vec<String>) -> Result<(), LinkError> {
+        let results = self.delivery.results.clone();
+        let result_key = self
+            .delivery
+            .keys
+            .as_ref()
+            .map(|(prefix, _)| format!("{prefix}id"));
+        let reply = format!("{}id", self.delivery.replies.prefix());
+        let places = Places {
+            results: results.as_deref(),
+            result_key: result_key.as_deref(),
+            reply: &reply,
+        };
+        let rights = self.call(async |q, c| q.probe(c, places).await).await?;
+        if !rights.denied.is_empty() {
+            let what = format!("this user may not {}", rights.denied.join(", "));
+            return Err(LinkError::Denied(what));
+        }
+        if !rights.may_reply {
+            warnings.push(format!(
+                "this user of Redis may not push to lists that begin with {}; outcomes of requests with a reply_to go to the results, with a reply_error",
+                self.delivery.replies.prefix()
+            ));
+            self.delivery.replies.deny();
+        }
+        Ok(())
     }
 
     /// Until when this worker is sure of its leases.

@@ -12,6 +12,7 @@ mod life;
 mod load;
 mod model;
 mod pace;
+mod rights;
 mod targets;
 
 use std::time::Duration;
@@ -38,7 +39,7 @@ const CREATING: f64 = 1_125_899_906_842_624.0;
 
 /// A server, a connection to it, and a queue on it.
 struct Fixture {
-    _server: RedisServer,
+    server: RedisServer,
     con: MultiplexedConnection,
     queue: Queue,
 }
@@ -75,7 +76,7 @@ impl Fixture {
             .await
             .unwrap();
         Self {
-            _server: server,
+            server,
             con,
             queue: queue("w1", Duration::from_secs(30)),
         }
