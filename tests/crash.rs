@@ -5,21 +5,7 @@ mod support;
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::{Api, Case, finish, hold_against_ledger, number, signal};
-
-/// Every way in which the service's network can misbehave, at rates that a bad day has.
-const BAD_DAY: [&str; 10] = [
-    "--latency",
-    "20ms..200ms",
-    "--solve-time",
-    "100ms..900ms",
-    "--fail-rate",
-    "0.05",
-    "--fault",
-    "create:reset_before=0.02,reset_after=0.02,503=0.02,html=0.01,cut=0.01,429 retry-after=1=0.002",
-    "--fault",
-    "poll:reset_before=0.02,500=0.02,html=0.01,empty=0.01,cut=0.01",
-];
+use support::{Api, BAD_DAY, Case, finish, hold_against_ledger, number, signal};
 
 const QUICK: [&str; 10] = [
     "--poll-interval",

@@ -6,21 +6,7 @@ use std::time::Duration;
 
 use support::fleet::{Fleet, quick, size};
 use support::redis::RedisServer;
-use support::{Api, number};
-
-/// A service on a bad day.
-const BAD_DAY: [&str; 10] = [
-    "--latency",
-    "20ms..200ms",
-    "--solve-time",
-    "100ms..900ms",
-    "--fail-rate",
-    "0.05",
-    "--fault",
-    "create:reset_before=0.02,reset_after=0.02,503=0.02,html=0.01,cut=0.01,429 retry-after=1=0.002",
-    "--fault",
-    "poll:reset_before=0.02,500=0.02,html=0.01,empty=0.01,cut=0.01",
-];
+use support::{Api, BAD_DAY, number};
 
 #[test]
 fn kills_lose_nothing_and_pay_no_known_job_twice() {

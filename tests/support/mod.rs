@@ -23,6 +23,20 @@ use serde_json::Value;
 /// The account token of all tests. Nothing that we emit may hold it.
 pub const ACCOUNT: &str = "acc0unt-t0ken-of-the-tests";
 
+/// Every way in which the service's network can misbehave, at rates that a bad day has.
+pub const BAD_DAY: [&str; 10] = [
+    "--latency",
+    "20ms..200ms",
+    "--solve-time",
+    "100ms..900ms",
+    "--fail-rate",
+    "0.05",
+    "--fault",
+    "create:reset_before=0.02,reset_after=0.02,503=0.02,html=0.01,cut=0.01,429 retry-after=1=0.002",
+    "--fault",
+    "poll:reset_before=0.02,500=0.02,html=0.01,empty=0.01,cut=0.01",
+];
+
 /// A simulator in a process of its own.
 pub struct Api {
     child: Child,
