@@ -32,8 +32,8 @@ class Workload:
 
     @classmethod
     def timed(cls, jobs: int, polls: int, in_flight: int, connections: int, interval_ms: int):
-        """Waits as a user would. The solve ends where it makes `polls` polls of everybody: pollwheel's waits are up to
-        a tenth longer than the interval, those of the others are late under load."""
+        """Waits as a user would, of the interval and up to a tenth more. The solve ends where it makes `polls` polls of
+        everybody, those included whose polls are late under load."""
         solve_ms = int(interval_ms * (polls - 0.3))
         if solve_ms < interval_ms * (polls - 1) * 1.1:
             raise Fault("more than 6 polls cannot be told apart with waits that vary by a tenth")

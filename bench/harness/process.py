@@ -74,6 +74,12 @@ def tail(log: Path) -> str:
     return "".join(f"\n  | {line}" for line in lines)
 
 
+def cpu_s(pid: int) -> float:
+    """Used since it was started, by all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK_S
+
+
 def high_water_kib(pid: int) -> int:
     try:
         text = Path(f"/proc/{pid}/status").read_text()
@@ -91,9 +97,7 @@ class Server:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=stream, env=environment(env))
 
     def cpu_s(self) -> float:
-        """Used since it was started, by all its threads."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK_S
+        return cpu_s(self.process.pid)
 
     def rss_mib(self) -> float:
         return high_water_kib(self.process.pid) / 1024

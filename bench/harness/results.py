@@ -107,7 +107,7 @@ def timed(figures: Figures, load: Workload, chosen: list[Contestant]) -> str:
         ])
     head = ["", "CPU µs per exchange", "× bare", "CPU µs per job", "× pollwheel CSV", "jobs per CPU s", "peak RSS MiB", "wall s", "simulator, of a core"]
     return (
-        f"## Timed: {load.jobs:,} jobs of 1 create and {load.polls} polls\n\nPolled every {load.interval_ms / 1000:g} s, solved after {load.solve_ms / 1000:g} s, "
+        f"## Timed: {load.jobs:,} jobs of 1 create and {load.polls} polls\n\nPolled every {load.interval_ms / 1000:g} s (and up to a tenth more, drawn alike by all), solved after {load.solve_ms / 1000:g} s, "
         f"{load.in_flight:,} under way and {load.connections} connections at most.\n\n" + table(head, rows)
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 
 import aiohttp
 
@@ -30,7 +31,8 @@ async def solve(http: aiohttp.ClientSession, website_url: str, website_key: str)
     wait = FIRST
     while True:
         if wait:
-            await asyncio.sleep(wait)
+            # Up to a tenth more, as pollwheel does it, so that all have the same schedule.
+            await asyncio.sleep(wait * (1 + random.random() / 10))
         answer = await post(http, "/api/getJobResult", {"api_token": "bench", "job_id": created["job_id"]})
         if answer["status"] == "success":
             return answer["result"]
