@@ -22,7 +22,7 @@ def report(found: Found) -> str:
     parts = [
         "# What it costs as it grows\n\nWritten by `bench/scaling`; [README.md](README.md) says what is measured.\n\n"
         f"{os.cpu_count()} cores ({platform.machine()}), Linux {platform.release().split('-')[0]}; average load of the machine in the quarter of an "
-        f"hour before: {os.getloadavg()[2]:.1f}. The simulator runs beside pollwheel and answers at once.\n\n![plots](SCALING.svg)"
+        f"hour before: {os.getloadavg()[2]:.1f}. The simulator runs beside pollwheel and answers at once. Where others use the machine, lateness is theirs as well.\n\n![plots](SCALING.svg)"
     ]
     if found.in_flight:
         parts.append(in_flight(found.in_flight))

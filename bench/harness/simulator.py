@@ -28,6 +28,8 @@ class Ledger:
 class Simulator:
     def __init__(self, pollwheel: Path, folder: Path, solve_ms: int, latency: str):
         out = folder / "simulator.url"
+        # That of an earlier run is not to be taken for this one's.
+        out.unlink(missing_ok=True)
         argv = [str(pollwheel), "simulate", "--plain", "--latency", latency, "--solve-time", f"{solve_ms}ms"]
         self.server = Server(argv, folder / "simulator.log", out=out)
         self.url = self.server.wait_until(lambda: out.read_text().strip(), "the simulator")
