@@ -43,8 +43,9 @@ class Workload:
 
     @classmethod
     def closed(cls, jobs: int, connections: int):
-        """No waits: solved at once, polled at once."""
-        return cls("closed", jobs, 1, connections, connections, 0, 0)
+        """No waits: solved at once, polled at once. More jobs are under way than there are connections, so that those whose
+        steps are being recorded leave none idle."""
+        return cls("closed", jobs, 1, 8 * connections, connections, 0, 0)
 
     @property
     def time_limit_s(self) -> float:
@@ -108,7 +109,7 @@ class Contestant:
     """One program. `missing` is what it does not do of what pollwheel does."""
 
     name = label = missing = ""
-    workloads = ("timed",)
+    workloads = ("timed", "closed")
     uses_redis = False
 
     def install(self) -> None:
@@ -128,7 +129,6 @@ class Contestant:
 
 
 class Pollwheel(Contestant):
-    workloads = ("timed", "closed")
     missing = "nothing: journal or queue fsynced, limits on rate, money and sites, retries, crash recovery"
 
     def argv(self, arena: Arena) -> list[str]:
@@ -137,13 +137,9 @@ class Pollwheel(Contestant):
             str(arena.binaries / "pollwheel"), "run", *self.ends(arena), "--job", "hcaptcha",
             "--base-url", arena.simulator.url, "--authorized-site", SITE,
             "--jobs", str(write_kind(arena.folder, load.interval_ms)), "--submit-rate", UNBOUND, "--max-spend", "1000000",
-            "--max-in-flight", str(self.in_flight(load)), "--max-connections", str(load.connections),
+            "--max-in-flight", str(load.in_flight), "--max-connections", str(load.connections),
             "--summary", str(arena.folder / "summary.json"),
         ]
-
-    def in_flight(self, load: Workload) -> int:
-        # A job waits while its id is recorded: with as many jobs as connections, connections would idle.
-        return load.in_flight if load.interval_ms else 8 * load.connections
 
     def ends(self, arena: Arena) -> list[str]:
         return ["--from", str(arena.input), "--to", str(arena.output)]
@@ -182,7 +178,6 @@ class PollwheelRedis(Pollwheel):
 class Bare(Contestant):
     name = "bare"
     label = "bare loop, reqwest"
-    workloads = ("timed", "closed")
     missing = "journal, limits, retries, time-outs of jobs: killed, it pays for every job under way again and loses unflushed results"
 
     def argv(self, arena: Arena) -> list[str]:
