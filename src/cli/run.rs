@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -143,6 +144,9 @@ async fn unless_stopped<T>(
     }
 }
 
+/// How long settled rows may be collected before they go into the output file together.
+const DELIVER_EVERY: Duration = Duration::from_millis(50);
+
 /// What the backlog is told.
 fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSettings, Failure> {
     let settings = &config.settings;
@@ -181,6 +185,7 @@ fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSett
         lock_wait: settings.lock_wait,
         wall_clock: jiff::Timestamp::now,
         crash_point: crash_point()?,
+        deliver_every: DELIVER_EVERY,
     })
 }
 

@@ -1,8 +1,10 @@
 //! A request that the engine has claimed, and where it stands.
 
+use std::ops::{Index, IndexMut};
 use std::rc::Rc;
 use std::time::Duration;
 
+use slab::Slab;
 use tokio::time::Instant;
 
 use crate::api::RefusalCause;
@@ -24,7 +26,7 @@ pub(super) struct InFlight {
     /// What is set aside for its present job, or for the create under way.
     pub(super) reserved: Micros,
     /// Its job at the service.
-    pub(super) waiting: Option<Waiting>,
+    waiting: Option<Waiting>,
     /// When that job is given up.
     pub(super) deadline: Instant,
     /// When its create may leave, or its next poll is due.
@@ -115,6 +117,11 @@ impl InFlight {
         }
     }
 
+    /// Its job at the service.
+    pub(super) fn waiting(&self) -> Option<&Waiting> {
+        self.waiting.as_ref()
+    }
+
     /// The end of a job that may take until `end`: its owner may want it sooner.
     pub(super) fn bounded(&self, end: Instant) -> Instant {
         self.not_after.map_or(end, |not_after| not_after.min(end))
@@ -167,5 +174,63 @@ impl InFlight {
         self.kind()
             .attempts
             .saturating_sub(self.history.failed_attempts.saturating_add(1))
+    }
+}
+
+/// All claimed requests, each with its key. How many of them wait for a job is known at any time.
+#[derive(Default)]
+pub(super) struct Jobs {
+    slab: Slab<InFlight>,
+    waiting: usize,
+}
+
+impl Jobs {
+    pub(super) fn insert(&mut self, job: InFlight) -> usize {
+        self.waiting += usize::from(job.waiting.is_some());
+        self.slab.insert(job)
+    }
+
+    pub(super) fn remove(&mut self, key: usize) -> InFlight {
+        let job = self.slab.remove(key);
+        self.waiting -= usize::from(job.waiting.is_some());
+        job
+    }
+
+    /// A request has a job from now on, or has none any more.
+    pub(super) fn set_waiting(&mut self, key: usize, waiting: Option<Waiting>) {
+        self.waiting += usize::from(waiting.is_some());
+        let before = std::mem::replace(&mut self.slab[key].waiting, waiting);
+        self.waiting -= usize::from(before.is_some());
+    }
+
+    /// How many have a job.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> slab::Iter<'_, InFlight> {
+        self.slab.iter()
+    }
+}
+
+impl Index<usize> for Jobs {
+    type Output = InFlight;
+
+    fn index(&self, key: usize) -> &InFlight {
+        &self.slab[key]
+    }
+}
+
+impl IndexMut<usize> for Jobs {
+    fn index_mut(&mut self, key: usize) -> &mut InFlight {
+        &mut self.slab[key]
     }
 }

@@ -48,7 +48,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 }
             }
             let job = &mut self.jobs[key];
-            let Some(waiting) = &job.waiting else {
+            let Some(remote_id) = job.waiting().map(|w| w.remote_id.clone()) else {
                 continue;
             };
             let late = now.saturating_duration_since(job.due);
@@ -63,7 +63,6 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 late,
             });
             let (client, kind) = (Rc::clone(&self.client), Arc::clone(job.request.kind()));
-            let remote_id = waiting.remote_id.clone();
             self.polls.push(Box::pin(async move {
                 (key, client.poll(&remote_id, &kind).await)
             }));
@@ -291,7 +290,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         job.history.polls += polls;
         job.history.failed_attempts += 1;
         job.history.spent = job.history.spent - refund;
-        job.waiting = None;
+        self.jobs.set_waiting(key, None);
         self.spent = self.spent - refund;
         self.tally.spend = self.tally.spend - refund;
         self.tally.retries += 1;

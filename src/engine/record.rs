@@ -82,7 +82,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             After::Begun(asked) => self.begun(key, asked),
             After::Created => {
                 let due = job.due;
-                if let Some(waiting) = &job.waiting {
+                if let Some(waiting) = job.waiting() {
                     let event = Event::Created {
                         id: job.request.id(),
                         remote_id: &waiting.remote_id,
@@ -171,7 +171,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         job.history.spent = job.history.spent - refund;
         self.spent = self.spent - refund;
         self.tally.spend = self.tally.spend - refund;
-        let submitted_at = job.waiting.as_ref().map(|w| w.submitted_at);
+        let submitted_at = job.waiting().map(|w| w.submitted_at);
         let lifetime = job.kind().token_lifetime;
         let outcome = Box::new(Outcome {
             status,
@@ -181,7 +181,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             token,
             error,
             message: message.to_owned(),
-            remote_id: job.waiting.as_ref().map(|w| w.remote_id.clone()),
+            remote_id: job.waiting().map(|w| w.remote_id.clone()),
             attempts: job.history.creates,
             polls: job.history.polls + job.job_polls,
             submitted_at,

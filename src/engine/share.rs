@@ -170,7 +170,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 self.cancel_timer(key);
                 self.sends.retain(|&k| k != key);
                 self.withdraw_unsent(key);
-            } else if self.jobs[key].waiting.is_none() && self.set_aside(key) {
+            } else if self.jobs[key].waiting().is_none() && self.set_aside(key) {
                 self.take_over(key, waiting);
             }
         }

@@ -32,6 +32,10 @@ pub(super) struct Lead {
     recording: Duration,
 }
 
+/// Most creates that are begun and did not leave, for each connection: while one batch of them becomes
+/// durable, those of the batch before are to keep the connections busy.
+const BEGUN_PER_CONNECTION: usize = 4;
+
 impl Lead {
     const SHORTEST: Duration = Duration::from_millis(50);
     const LONGEST: Duration = Duration::from_millis(100);
@@ -137,7 +141,8 @@ impl<T: Transport + 'static> Engine<'_, T> {
         let spread = job.kind().interval.mul_f64(self.rng.f64());
         job.deadline = job.bounded(now + left);
         job.due = now + job.kind().interval.max(self.settings.poll_floor) + spread;
-        job.waiting = Some(waiting);
+        self.jobs.set_waiting(key, Some(waiting));
+        let job = &mut self.jobs[key];
         job.step = Step::Waiting;
         job.timer = Some(self.wheel.set(job.due, Timer::Poll(key)));
     }
@@ -227,7 +232,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             .saturating_sub(self.exchanges() + self.due_polls.len());
         let in_flight = self.jobs.len() - self.queued.len();
         free > 0
-            && self.begun < self.settings.max_connections
+            && self.begun < BEGUN_PER_CONNECTION * self.settings.max_connections
             && in_flight < self.settings.max_in_flight
     }
 
@@ -357,7 +362,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 };
                 job.deadline = job.bounded(now + timeout);
                 job.due = now + policy::jittered(first, &mut self.rng);
-                job.waiting = Some(waiting.clone());
+                self.jobs.set_waiting(key, Some(waiting.clone()));
                 self.record(key, Record::Created(waiting), After::Created);
             }
             CreateVerdict::Withdraw(after) => self.withdraw(key, after, doubts.count),

@@ -63,7 +63,7 @@ enum Resolved {
 
 impl CsvBacklog {
     pub(super) fn claim_rows(&mut self, max: usize) -> Result<Claimed, BacklogError> {
-        self.deliver()?;
+        self.deliver_if_due()?;
         self.adopt(max)?;
         let began = Instant::now();
         let mut row = Row::default();

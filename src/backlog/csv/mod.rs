@@ -61,8 +61,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
 
-use super::{Answer, Backlog, BacklogError, Claim, Claimed, Record, Ticket, UnknownCreatePolicy};
+use super::{
+    Answer, Backlog, BacklogError, Claim, Claimed, News, Record, Ticket, UnknownCreatePolicy, Wake,
+};
 use crate::api::Identity;
 use crate::job::{Allowlist, Kinds, Micros, Outcome};
 
@@ -131,6 +134,8 @@ pub struct CsvSettings {
     /// A testing aid: where to die.
     #[doc(hidden)]
     pub crash_point: Option<CrashPoint>,
+    /// How long lines that are committed may be collected before they go into the output file together.
+    pub deliver_every: Duration,
 }
 
 /// A CSV file as a backlog. See the module's head.
@@ -174,6 +179,9 @@ pub struct CsvBacklog {
 
     /// Lines that are committed and not in the output file yet.
     pending: VecDeque<(i64, Vec<u8>)>,
+    deliver_every: Duration,
+    /// When lines went to the file last.
+    delivered: Instant,
     /// The last place in the output that was given.
     out_seq: i64,
     /// The last that is durable in the file, and the last that the journal knows to be.
@@ -248,6 +256,19 @@ impl Backlog for CsvBacklog {
     ) -> Result<Vec<Answer>, BacklogError> {
         self.record_batch(batch, polls)?;
         Ok(vec![Answer::Done; batch.len()])
+    }
+
+    async fn wake(&mut self) -> Wake {
+        if self.pending.is_empty() {
+            return std::future::pending().await;
+        }
+        sleep_until(self.delivered + self.deliver_every).await;
+        Wake::Tend
+    }
+
+    async fn tend(&mut self) -> Result<News, BacklogError> {
+        self.deliver()?;
+        Ok(News::default())
     }
 
     async fn close(&mut self, why: &str) -> Result<(), BacklogError> {

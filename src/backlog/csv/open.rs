@@ -10,6 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::job::{Allowlist, Kinds, Micros};
 use crate::sink::file::{real_path, sync_folder};
 
@@ -240,6 +242,8 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
         next_seq: census.last_seq + 1,
         out_seq: pending.back().map_or(durable, |(last, _)| *last),
         pending,
+        deliver_every: settings.deliver_every,
+        delivered: Instant::now(),
         durable,
         checkpointed: durable,
         replacements: replacements.unsigned_abs(),

@@ -69,6 +69,7 @@ impl Bench {
             lock_wait: Duration::ZERO,
             wall_clock: || Timestamp::from_millisecond(1_700_000_000_000).unwrap(),
             crash_point: None,
+            deliver_every: Duration::ZERO,
         }
     }
 
