@@ -48,21 +48,18 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 }
             }
             let job = &mut self.jobs[key];
-            let Some(remote_id) = job.waiting().map(|w| w.remote_id.clone()) else {
+            let Some(remote_id) = job.job().map(|w| w.remote_id.clone()) else {
                 continue;
             };
             let late = now.saturating_duration_since(job.due);
             job.step = Step::Polling;
-            job.sent_at = now;
+            job.overdue = now >= job.deadline;
             job.hesitated = false;
             job.job_polls += 1;
             self.tally.polls += 1;
             self.health.contact(now);
-            self.observer.on(&Event::PollSent {
-                id: job.request.id(),
-                late,
-            });
-            let (client, kind) = (Rc::clone(&self.client), Arc::clone(job.request.kind()));
+            self.observer.on(&Event::PollSent { id: job.id(), late });
+            let (client, kind) = (Rc::clone(&self.client), Arc::clone(job.kind()));
             self.polls.push(Box::pin(async move {
                 (key, client.poll(&remote_id, &kind).await)
             }));
@@ -170,7 +167,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 policy::Doubts::default()
             }
         };
-        let overdue = job.sent_at >= job.deadline;
+        let overdue = job.overdue;
         let interval = job.kind().interval.max(self.settings.poll_floor);
         match policy::after_poll(reply, overdue, job.attempts_left(), doubts) {
             PollVerdict::Solved(token) => {
@@ -199,7 +196,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             }
             PollVerdict::AgainLater(why) => {
                 self.observer.on(&Event::PollInconclusive {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 let wait = interval + policy::backoff(doubts.count, &mut self.rng);
@@ -212,7 +209,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             }
             PollVerdict::NewAttempt { why, is_billed } => {
                 self.observer.on(&Event::Retrying {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 self.new_attempt(key, is_billed);
@@ -241,7 +238,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             }
             PollVerdict::Doubted(why) => {
                 self.observer.on(&Event::PollInconclusive {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 let wait = interval + policy::backoff(doubts.count, &mut self.rng);
@@ -290,7 +287,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         job.history.polls += polls;
         job.history.failed_attempts += 1;
         job.history.spent = job.history.spent - refund;
-        self.jobs.set_waiting(key, None);
+        self.jobs.set_job(key, None);
         self.spent = self.spent - refund;
         self.tally.spend = self.tally.spend - refund;
         self.tally.retries += 1;

@@ -135,13 +135,14 @@ impl<T: Transport + 'static> Engine<'_, T> {
         let job = &mut self.jobs[key];
         let left = left.min(job.kind().timeout);
         self.observer.on(&Event::Adopted {
-            id: job.request.id(),
+            id: job.id(),
             remote_id: &waiting.remote_id,
         });
         let spread = job.kind().interval.mul_f64(self.rng.f64());
         job.deadline = job.bounded(now + left);
         job.due = now + job.kind().interval.max(self.settings.poll_floor) + spread;
-        self.jobs.set_waiting(key, Some(waiting));
+        self.jobs.set_job(key, Some(&waiting));
+        self.forget_if_crowded(key);
         let job = &mut self.jobs[key];
         job.step = Step::Waiting;
         job.timer = Some(self.wheel.set(job.due, Timer::Poll(key)));
@@ -292,13 +293,13 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 }
             }
             job.step = Step::Creating;
-            job.sent_at = now;
             self.begun -= 1;
             self.health.contact(now);
-            self.observer.on(&Event::CreateSent {
-                id: job.request.id(),
-            });
-            let (client, request) = (Rc::clone(&self.client), Rc::clone(&job.request));
+            self.observer.on(&Event::CreateSent { id: job.id() });
+            let Some(request) = job.request().map(Rc::clone) else {
+                unreachable!("what was forgotten is recalled or released before it is begun again")
+            };
+            let client = Rc::clone(&self.client);
             self.creates.push(Box::pin(
                 async move { (key, client.create(&request).await) },
             ));
@@ -362,7 +363,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 };
                 job.deadline = job.bounded(now + timeout);
                 job.due = now + policy::jittered(first, &mut self.rng);
-                self.jobs.set_waiting(key, Some(waiting.clone()));
+                self.jobs.set_job(key, Some(&waiting));
                 self.record(key, Record::Created(waiting), After::Created);
             }
             CreateVerdict::Withdraw(after) => self.withdraw(key, after, doubts.count),
@@ -370,7 +371,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 self.tally.unknown_creates += 1;
                 self.jobs[key].history.unknown_creates += 1;
                 self.observer.on(&Event::CreateUnknown {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 let delay = policy::backoff(doubts.count, &mut self.rng);
@@ -380,7 +381,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             CreateVerdict::CountAndFail(why) => {
                 self.tally.unknown_creates += 1;
                 self.observer.on(&Event::CreateUnknown {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 self.fail_unknown_create(key, &why);
@@ -398,7 +399,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         let next = match after {
             AfterWithdraw::Unsent(why) | AfterWithdraw::Busy(why) => {
                 self.observer.on(&Event::CreateWithdrawn {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 After::Requeue(policy::backoff(doubts, &mut self.rng))
@@ -409,7 +410,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             }
             AfterWithdraw::Doubted(why) => {
                 self.observer.on(&Event::CreateWithdrawn {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 if self.health.refused() {
@@ -421,9 +422,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 if self.health.bad_request() {
                     self.stop(StopReason::Refusals(why.to_string()));
                 }
-                After::Finish(ErrorClass::Refused, why)
+                After::Finish(Box::new((ErrorClass::Refused, why)))
             }
-            AfterWithdraw::Refused(why) => After::Finish(ErrorClass::Refused, why),
+            AfterWithdraw::Refused(why) => After::Finish(Box::new((ErrorClass::Refused, why))),
             AfterWithdraw::AccountFault(refusal) => {
                 self.stop(StopReason::of_account(&refusal));
                 After::Release(Duration::ZERO)

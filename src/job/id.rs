@@ -41,7 +41,9 @@ impl fmt::Display for RequestId {
 /// larger than any machine integer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RemoteId {
-    /// A JSON number, by its digits.
+    /// A JSON number that is its shortest decimal form: what services send.
+    Small(u64),
+    /// Any other JSON number, by its digits.
     Number(Box<str>),
     /// A JSON string, unescaped.
     Text(Box<str>),
@@ -54,7 +56,10 @@ impl RemoteId {
         let good = digits.len() <= LONGEST_REMOTE_ID
             && digits.bytes().all(|b| b.is_ascii_digit())
             && digits.bytes().any(|b| b != b'0');
-        good.then(|| Self::Number(digits.into()))
+        good.then(|| match digits.parse() {
+            Ok(number) if !digits.starts_with('0') => Self::Small(number),
+            _ => Self::Number(digits.into()),
+        })
     }
 
     /// A usable id from a JSON string: not blank, at most 256 bytes.
@@ -68,6 +73,7 @@ impl RemoteId {
     #[must_use]
     pub fn to_json(&self) -> String {
         match self {
+            Self::Small(number) => number.to_string(),
             Self::Number(digits) => digits.to_string(),
             Self::Text(text) => serde_json::Value::from(&**text).to_string(),
         }
@@ -90,6 +96,7 @@ impl RemoteId {
 impl fmt::Display for RemoteId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Small(number) => number.fmt(f),
             Self::Number(text) | Self::Text(text) => f.write_str(text),
         }
     }
@@ -103,6 +110,9 @@ mod tests {
     fn a_remote_id_goes_back_as_it_came() {
         for json in [
             "123456",
+            "18446744073709551615",
+            "18446744073709551616",
+            "007",
             "\"49f9f60a-c809\"",
             "99999999999999999999999",
             "\"123\"",

@@ -10,7 +10,7 @@ const LONGEST_TEXT: usize = 4096;
 /// A request that may be sent: its values fit its kind and its site is authorised.
 ///
 /// Made by [`Request::validate`] alone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     id: RequestId,
     kind: Arc<Kind>,

@@ -166,7 +166,7 @@ impl Transport for HttpTransport {
     async fn post(&self, path: &'static str, body: Vec<u8>) -> Result<Answer, Fault> {
         match &self.exchanges {
             Exchanges::OverHyper(client) => client.post(path, body).await,
-            Exchanges::OverReqwest(client) => client.post(path, body).await,
+            Exchanges::OverReqwest(client) => Box::pin(client.post(path, body)).await,
         }
     }
 }

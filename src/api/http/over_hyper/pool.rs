@@ -113,7 +113,8 @@ impl Pool {
         if let Some(connection) = self.take_used() {
             return Ok(connection);
         }
-        match timeout(self.connect_timeout, self.take_new()).await {
+        // Boxed, since it is large and seldom needed.
+        match timeout(self.connect_timeout, Box::pin(self.take_new())).await {
             Ok(connection) => connection,
             Err(_) => Err(self.faults.connect_timed_out()),
         }
