@@ -38,6 +38,14 @@ impl FieldsHasher {
         self.part(b'k', kind.name.as_bytes());
     }
 
+    /// Takes in a value. The order of the kind's columns must be kept.
+    pub fn take(&mut self, column: &Column, value: &Checked<'_>) {
+        match value {
+            Checked::Text(text) => self.text(column, text),
+            Checked::Bool(yes) => self.bool(column, *yes),
+        }
+    }
+
     /// Takes in a text. The order of the kind's columns must be kept.
     pub fn text(&mut self, column: &Column, text: &str) {
         self.part(b'c', column.name.as_bytes());

@@ -157,13 +157,26 @@ impl Request {
         field: impl Fn(usize) -> Option<&'a str>,
         sites: &Allowlist,
     ) -> Result<Self, Problem> {
+        Self::validate_by(id, kind, field, |url, site_key| {
+            sites.authorize(url, site_key).map(Cow::Owned)
+        })
+    }
+
+    /// As [`validate`](Self::validate), where `authorize` judges the site, such as by a [`Gate`](super::Gate).
+    ///
+    /// # Errors
+    ///
+    /// As [`validate`](Self::validate).
+    pub fn validate_by<'a>(
+        id: RequestId,
+        kind: &Arc<Kind>,
+        field: impl Fn(usize) -> Option<&'a str>,
+        authorize: impl FnMut(&'a str, Option<&str>) -> Result<Cow<'a, str>, SiteError>,
+    ) -> Result<Self, Problem> {
         let mut values = vec![None; kind.columns.len()];
-        check_fields(
-            kind,
-            field,
-            |url, site_key| sites.authorize(url, site_key).map(Cow::Owned),
-            |n, value| values[n] = Some(Value::from(value)),
-        )?;
+        check_fields(kind, field, authorize, |n, value| {
+            values[n] = Some(Value::from(value));
+        })?;
         Ok(Self {
             id,
             kind: Arc::clone(kind),

@@ -13,10 +13,11 @@ use crate::backlog::{BacklogError, Claim, Claimed, Resume, Supply, Ticket, Waiti
 use crate::job::{ErrorClass, Outcome, Problem, RemoteId, Request, RequestId, State};
 
 use super::check::{Found, changed, find, too_long};
-use super::header::{Fault, Judged, stored_values};
+use super::header::Fault;
 use super::identity::{Key, RowHash};
 use super::input::Next;
 use super::journal::{Journal, NewJob, Stored};
+use super::judge::{Good, Look, stored_values};
 use super::known::Standing;
 use super::progress::Progress;
 use super::reader::{ReadFault, Row};
@@ -50,7 +51,7 @@ enum Resolved {
     Skip { id: RequestId },
     /// It is to be created.
     Go {
-        request: Request,
+        id: RequestId,
         known: Option<(u32, Standing)>,
     },
     /// It is not acceptable.
@@ -59,6 +60,15 @@ enum Resolved {
         fault: Fault,
         known: Option<u32>,
     },
+}
+
+impl Resolved {
+    /// What the row is called in the output.
+    fn id(&self) -> &RequestId {
+        match self {
+            Self::Skip { id } | Self::Go { id, .. } | Self::Reject { id, .. } => id,
+        }
+    }
 }
 
 impl CsvBacklog {
@@ -238,17 +248,18 @@ impl CsvBacklog {
     fn take(&mut self, row: &Row) -> Result<(), BacklogError> {
         let resolved = self.resolve(row)?;
         if let Some(places) = &mut self.places {
-            let id = match &resolved {
-                Resolved::Skip { id } | Resolved::Reject { id, .. } => id,
-                Resolved::Go { request, .. } => request.id(),
-            };
+            let id = resolved.id();
             places
                 .push(&self.journal.db, id.as_str())
                 .map_err(|e| unreadable(&self.journal, &e))?;
         }
         match resolved {
             Resolved::Skip { .. } => return Ok(()),
-            Resolved::Go { request, known } => {
+            Resolved::Go { id, known } => {
+                let request = self.judge.judge(row).request.map_err(|fault| {
+                    BacklogError::BadInput(place(&self.input.name, row.line, fault))
+                })?;
+                let request = request.with_id(id);
                 let (progress, replaces) = match known {
                     None => (Progress::default(), false),
                     Some((seq, standing)) => self.earlier(seq, standing)?,
@@ -335,20 +346,21 @@ impl CsvBacklog {
 
     /// Finds out what a row is known by, and how it stands. Every row of an input comes here once, in order.
     fn resolve(&mut self, row: &Row) -> Result<Resolved, BacklogError> {
-        let Judged { own_id, request } = self.judge.judge(row);
-        match (own_id, request) {
-            (Some(id), request) => self.resolve_own(row, id, request),
-            (None, Ok(request)) if !self.keys.own_ids => {
-                let hash = RowHash::of_fields(request.fields_hash());
-                let numbered = self
-                    .seen
-                    .take_generated(hash.short())
-                    .and_then(|n| Some((n, hash.id(n)?)));
-                let Some((occurrence, id)) = numbered else {
+        let hashes = !self.keys.own_ids || self.seen.known.len() > 0;
+        let Look { own_id, verdict } = self.judge.look(row, hashes);
+        match (own_id, verdict) {
+            (Some(id), verdict) => self.resolve_own(row, id, verdict),
+            (None, Ok(Good { fields, .. })) if !self.keys.own_ids => {
+                let hash = fields.map(RowHash::of_fields);
+                let numbered = hash.and_then(|hash| {
+                    let occurrence = self.seen.take_generated(hash.short())?;
+                    Some((hash, occurrence, hash.id(occurrence)?))
+                });
+                let Some((hash, occurrence, id)) = numbered else {
                     return Err(self.file_changed(row));
                 };
                 let known = self.seen.known.generated(hash.short(), occurrence);
-                Ok(self.standing(known, id.clone(), Ok(request.with_id(id))))
+                Ok(self.standing(known, id, Ok(())))
             }
             (None, Err(fault)) => self.resolve_bad(row, fault),
             (None, Ok(_)) => self.resolve_bad(row, Fault::new(Some("id"), Problem::BadId)),
@@ -358,14 +370,11 @@ impl CsvBacklog {
     fn resolve_own(
         &mut self,
         row: &Row,
-        id: RequestId,
-        request: Result<Request, Fault>,
+        id: &str,
+        verdict: Result<Good, Fault>,
     ) -> Result<Resolved, BacklogError> {
-        let (hash, check) = (
-            self.keys.hash(id.as_str()),
-            self.keys.check_hash(id.as_str()),
-        );
-        let shown = || id.as_str().escape_debug().to_string();
+        let (hash, check) = (self.keys.hash(id), self.keys.check_hash(id));
+        let shown = || id.escape_debug().to_string();
         if let Some(first_line) = self
             .seen
             .repeats
@@ -384,12 +393,16 @@ impl CsvBacklog {
                 format!("id `{}` stands in an earlier row already", shown()),
             )
         };
-        let fields = request.as_ref().ok().map(Request::fields_hash);
+        let Some(request_id) = RequestId::try_new(id) else {
+            return self.resolve_bad(row, Fault::new(Some("id"), Problem::BadId));
+        };
+        let fields = verdict.as_ref().ok().and_then(|good| good.fields);
+        let verdict = verdict.map(|_| ());
         let found = find(
             &self.seen.known,
             &self.keys,
             Some(&self.journal),
-            &id,
+            (id, hash),
             fields,
         );
         match found.map_err(|e| unreadable(&self.journal, &e))? {
@@ -397,19 +410,19 @@ impl CsvBacklog {
                 if !self.seen.known.count(n) {
                     return self.resolve_bad(row, again());
                 }
-                Ok(self.standing(Some(n), id, request))
+                Ok(self.standing(Some(n), request_id, verdict))
             }
             Found::Changed { n, began } => {
                 self.seen.known.count(n);
-                let fault = match &request {
-                    Ok(request) => changed(&id, &began, request),
+                let fault = match &self.judge.judge(row).request {
+                    Ok(request) => changed(id, &began, request),
                     Err(_) => again(),
                 };
                 self.resolve_bad(row, fault)
             }
             Found::New => {
                 if self.seen.take_new(hash) {
-                    return Ok(self.standing(None, id, request));
+                    return Ok(self.standing(None, request_id, verdict));
                 }
                 if self.input.is_file() {
                     Err(self.file_changed(row))
@@ -425,14 +438,14 @@ impl CsvBacklog {
         &self,
         known: Option<usize>,
         id: RequestId,
-        request: Result<Request, Fault>,
+        verdict: Result<(), Fault>,
     ) -> Resolved {
         let known = known.map(|n| (self.seen.known.seq(n), self.seen.known.standing(n)));
-        match (known, request) {
+        match (known, verdict) {
             (Some((_, Standing::Settled | Standing::InFlight)), _) => Resolved::Skip { id },
             (Some((_, Standing::Failed)), _) if !self.retry_failed => Resolved::Skip { id },
             (Some((_, Standing::Failed)), Err(_)) => Resolved::Skip { id },
-            (known, Ok(request)) => Resolved::Go { request, known },
+            (known, Ok(())) => Resolved::Go { id, known },
             (known, Err(fault)) => Resolved::Reject {
                 id,
                 fault,
@@ -470,13 +483,10 @@ impl CsvBacklog {
         let mut row = Row::default();
         // A stream would have to be waited for.
         while self.input.is_file() && self.read(&mut row)? == Next::Row {
-            let id = match self.resolve(&row)? {
-                Resolved::Skip { id } | Resolved::Reject { id, .. } => id,
-                Resolved::Go { request, .. } => request.id().clone(),
-            };
+            let resolved = self.resolve(&row)?;
             if let Some(places) = &mut self.places {
                 places
-                    .push(&self.journal.db, id.as_str())
+                    .push(&self.journal.db, resolved.id().as_str())
                     .map_err(|e| unreadable(&self.journal, &e))?;
             }
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::job::FieldsHash;
 
 use super::identity::Key;
+use super::index::Index;
 
 /// How a row of the journal stands, as far as claims care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +48,14 @@ fn fields_tag(hash: FieldsHash) -> u32 {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     entries: Vec<Entry>,
+    index: Index,
 }
 
 impl Known {
     pub(super) fn with_capacity(rows: usize) -> Self {
         Self {
             entries: Vec::with_capacity(rows),
+            index: Index::default(),
         }
     }
 
@@ -78,6 +81,7 @@ impl Known {
     pub(super) fn sort(&mut self) {
         self.entries
             .sort_unstable_by_key(|e| (e.hash, e.bits & TAG));
+        self.index = Index::of(self.entries.iter().map(|e| e.hash));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -86,16 +90,16 @@ impl Known {
 
     /// The entries of a hash.
     pub(super) fn of_hash(&self, hash: u64) -> Range<usize> {
-        let start = self.entries.partition_point(|e| e.hash < hash);
-        start..start + self.entries[start..].partition_point(|e| e.hash == hash)
+        self.index.find(hash, |n| self.entries[n].hash)
     }
 
     /// The entry of a generated id.
     pub(super) fn generated(&self, hash: u64, occurrence: u32) -> Option<usize> {
-        let wanted = (hash, occurrence.min(TAG));
-        self.entries
-            .binary_search_by_key(&wanted, |e| (e.hash, e.bits & TAG))
+        let range = self.of_hash(hash);
+        self.entries[range.clone()]
+            .binary_search_by_key(&occurrence.min(TAG), |e| e.bits & TAG)
             .ok()
+            .map(|n| range.start + n)
     }
 
     /// Whether an entry was begun with these fields; `None` where that is not known.

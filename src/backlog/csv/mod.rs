@@ -28,8 +28,10 @@ mod error;
 mod fresh;
 mod header;
 mod identity;
+mod index;
 mod input;
 mod journal;
+mod judge;
 mod known;
 mod layout;
 mod levels;
@@ -51,7 +53,6 @@ mod sink;
 mod start;
 mod status;
 mod storage;
-mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -78,10 +79,10 @@ pub use status::{JournalStatus, LastRun, Pending};
 
 use claim::Reject;
 use crash::Crash;
-use header::Judge;
 use identity::Keys;
 use input::Input;
 use journal::{Journal, NewJob, RunCounts};
+use judge::Judge;
 use layout::Layout;
 use order::Places;
 use progress::Progress;

@@ -15,10 +15,10 @@ use crate::sink::file::{real_path, sync_folder};
 
 use super::check::{check_rows, judge};
 use super::crash::Crash;
-use super::header::Judge;
 use super::identity::Keys;
 use super::input::Input;
 use super::journal::{Census, Journal, RunCounts};
+use super::judge::Judge;
 use super::layout::Layout;
 use super::order::Places;
 use super::recover::continue_output;

@@ -1,24 +1,26 @@
 //! Records of a CSV file, each with the line it begins in.
 //!
-//! The `csv` crate parses; what it cannot know, or does not say, is added by a tap between it and
-//! the source. What must stay true:
+//! What must stay true:
 //!
+//! - Cells are those that the `csv` crate reads; a test holds both against each other. Of quoting it takes what
+//!   it gets: a quote inside a bare cell is text, and so is what follows a closing quote.
 //! - A record takes about 1 MiB of the source at most: a quote left open in a file of any size is a
 //!   fault, not a full memory.
-//! - A record's line is right after blank lines, CRLF and quoted line ends. The crate's own positions
-//!   are not: blank lines count to the record behind them, and so does the LF of a CRLF.
-//! - A quote that is never closed is a fault of its record. The tap adds two line ends to the source;
-//!   the crate skips them as blank lines, unless a quote is open: then both end up in the record.
+//! - A record's line is right after blank lines, CRLF and quoted line ends.
+//! - A quote that is never closed is a fault of its record.
+//! - More is asked of a source only once all records that it gave were read: a stream's row is not held up by what
+//!   comes behind it.
 //!
 //! Lines end with LF, and CRs right before it belong to the line end; where the header ends with a CR
-//! alone, all lines do. Blank lines are skipped. Of quoting, the crate takes what it gets: a quote
-//! inside a bare cell is text, and so is what follows a closing quote.
+//! alone, all lines do. Blank lines are skipped.
 
 use std::io::{self, Cursor, Read};
+use std::ops::Range;
 
-use csv::{ByteRecord, ReaderBuilder, Terminator};
+use memchr::{memchr, memchr_iter, memchr2};
 
-use super::tap::{LONGEST_RECORD, RecordTooLong, Tap};
+/// Most bytes of a record, give or take a chunk.
+const LONGEST_RECORD: usize = 1 << 20;
 
 /// Bytes that are asked of a source at once.
 const CHUNK: usize = 1 << 16;
@@ -26,12 +28,19 @@ const CHUNK: usize = 1 << 16;
 /// Delimiters that are looked for in a header.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
+/// What a UTF-8 file may begin with.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// What a quote that is never closed is called.
+const OPEN_QUOTE: &str = "a quote that is opened here is never closed";
+
 /// A record: its cells, unquoted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Row {
-    record: ByteRecord,
-    /// Bytes at the end of the last cell that are not of it.
-    cut: usize,
+    /// The cells, with a delimiter behind each but the last.
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
     /// The line it begins in, from 1.
     pub(super) line: u64,
     /// Where it begins and ends in the source, in bytes; its line end belongs to it.
@@ -43,20 +52,133 @@ pub(super) struct Row {
 impl Row {
     /// The number of cells.
     pub(super) fn len(&self) -> usize {
-        self.record.len()
+        self.ends.len()
     }
 
     /// A cell's bytes.
     pub(super) fn get(&self, n: usize) -> Option<&[u8]> {
-        let cell = self.record.get(n)?;
-        let cut = if n + 1 == self.len() { self.cut } else { 0 };
-        Some(&cell[..cell.len().saturating_sub(cut)])
+        self.bytes.get(cell(&self.ends, n)?)
     }
 
     /// All cells.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).filter_map(|n| self.get(n))
     }
+
+    /// Its cells as text, looked at as a whole; `None` where some cell is not UTF-8, or holds a NUL byte.
+    pub(super) fn texts(&self) -> Option<Texts<'_>> {
+        let all = std::str::from_utf8(&self.bytes).ok()?;
+        let is_text = memchr(0, all.as_bytes()).is_none();
+        is_text.then_some(Texts {
+            all,
+            ends: &self.ends,
+        })
+    }
+
+    /// Takes in a record in which no quote stands.
+    fn take_bare(&mut self, record: &[u8], delimiter: u8) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(record);
+        self.ends.clear();
+        self.ends.extend(memchr_iter(delimiter, record));
+        self.ends.push(record.len());
+    }
+
+    /// Takes in the record that `source` begins with; `None` where it may go on behind it.
+    fn take_quoted(
+        &mut self,
+        source: &[u8],
+        delimiter: u8,
+        line_end: u8,
+        is_last: bool,
+    ) -> Option<Extent> {
+        self.bytes.clear();
+        self.ends.clear();
+        let mut at = 0;
+        loop {
+            if source.get(at) == Some(&b'"') {
+                at += 1;
+                loop {
+                    let Some(len) = memchr(b'"', &source[at..]) else {
+                        self.bytes.extend_from_slice(&source[at..]);
+                        self.ends.push(self.bytes.len());
+                        let extent = Extent {
+                            end: source.len(),
+                            is_open: true,
+                        };
+                        return is_last.then_some(extent);
+                    };
+                    self.bytes.extend_from_slice(&source[at..at + len]);
+                    at += len + 1;
+                    if source.get(at) != Some(&b'"') {
+                        break;
+                    }
+                    self.bytes.push(b'"');
+                    at += 1;
+                }
+            }
+            // What is bare, also behind a closing quote.
+            let len = match memchr2(delimiter, line_end, &source[at..]) {
+                Some(len) => len,
+                None if is_last => source.len() - at,
+                None => return None,
+            };
+            let bare = &source[at..at + len];
+            let is_end = source.get(at + len) != Some(&delimiter);
+            let bare = if is_end { line(bare, line_end) } else { bare };
+            self.bytes.extend_from_slice(bare);
+            self.ends.push(self.bytes.len());
+            at += len;
+            if is_end {
+                let end = source.len().min(at + 1);
+                return Some(Extent {
+                    end,
+                    is_open: false,
+                });
+            }
+            at += 1;
+            self.bytes.push(delimiter);
+        }
+    }
+}
+
+/// The cells of a row that is text throughout.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Texts<'a> {
+    all: &'a str,
+    ends: &'a [usize],
+}
+
+impl<'a> Texts<'a> {
+    /// A cell.
+    pub(super) fn get(self, n: usize) -> Option<&'a str> {
+        // Cells are parted by ASCII, so that none begins or ends within a character.
+        self.all.get(cell(self.ends, n)?)
+    }
+}
+
+/// Where a cell stands in a row's bytes.
+fn cell(ends: &[usize], n: usize) -> Option<Range<usize>> {
+    let start = match n {
+        0 => 0,
+        n => ends.get(n - 1)? + 1,
+    };
+    Some(start..*ends.get(n)?)
+}
+
+/// Where a record ends in what it was read from, its line end included, and whether that is amid quotes.
+struct Extent {
+    end: usize,
+    is_open: bool,
+}
+
+/// A line without the CRs that belong to its end.
+fn line(bytes: &[u8], line_end: u8) -> &[u8] {
+    let mut line = bytes;
+    while let (b'\n', [rest @ .., b'\r']) = (line_end, line) {
+        line = rest;
+    }
+    line
 }
 
 /// Why no further record can be read.
@@ -83,32 +205,45 @@ pub(super) enum SniffFault {
 
 /// Reads records from a source.
 pub(super) struct Reader<R> {
-    /// Boxed, since it is large and moved about.
-    csv: Box<csv::Reader<Tap<R>>>,
+    source: R,
     delimiter: u8,
+    line_end: u8,
+    /// What was read of the source: those of its bytes are left that are before `filled` and not before `at`.
+    buffer: Vec<u8>,
+    at: usize,
+    filled: usize,
+    /// Where the buffer begins in the source.
+    offset: u64,
+    /// The line at `at`.
+    line: u64,
+    /// Nothing was read yet.
+    is_new: bool,
+    /// The source has ended, or failed.
+    has_ended: bool,
 }
 
 /// A source whose first bytes were read ahead.
 pub(super) type Sniffed<R> = io::Chain<Cursor<Vec<u8>>, R>;
 
 impl<R: Read> Reader<R> {
-    /// Reads records parted by `delimiter`, whose lines end with LF.
+    /// Reads records parted by `delimiter`, which is ASCII, and whose lines end with LF.
     pub(super) fn new(source: R, delimiter: u8) -> Self {
         Self::with_line_end(source, delimiter, b'\n')
     }
 
-    fn with_line_end(source: R, delimiter: u8, line_end: u8) -> Self {
-        let tap = Tap::new(source, line_end, CHUNK);
-        let csv = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(delimiter)
-            .terminator(Terminator::Any(line_end))
-            .buffer_capacity(CHUNK)
-            .from_reader(tap);
+    /// Reads records whose lines end with `line_end`.
+    pub(super) fn with_line_end(source: R, delimiter: u8, line_end: u8) -> Self {
         Self {
-            csv: Box::new(csv),
+            source,
             delimiter,
+            line_end,
+            buffer: Vec::new(),
+            at: 0,
+            filled: 0,
+            offset: 0,
+            line: 1,
+            is_new: true,
+            has_ended: false,
         }
     }
 
@@ -120,36 +255,88 @@ impl<R: Read> Reader<R> {
     /// Reads the next record into `row`; `false` at the end. After a fault there is no further one.
     pub(super) fn read(&mut self, row: &mut Row) -> Result<bool, ReadFault> {
         loop {
-            match self.csv.read_byte_record(&mut row.record) {
-                Ok(true) => {}
-                Ok(false) => return Ok(false),
-                Err(e) => return Err(self.fault(e)),
+            while self.at < self.filled && self.buffer[self.at] == self.line_end {
+                self.at += 1;
+                self.line += 1;
             }
-            let end = self.csv.position().byte();
-            let ended = self.csv.get_mut().end_record(end);
-            if ended.is_blank {
-                continue;
+            match self.take(row) {
+                Some(true) => return Ok(true),
+                Some(false) => {}
+                None if self.has_ended => return Ok(false),
+                None => self.fill()?,
             }
-            row.line = ended.line;
-            row.span = ended.span;
-            row.cut = ended.cut;
-            row.fault = ended
-                .in_quotes
-                .then_some("a quote that is opened here is never closed");
-            return Ok(true);
         }
     }
 
-    fn fault(&self, error: csv::Error) -> ReadFault {
-        match error.into_kind() {
-            csv::ErrorKind::Io(e) if e.get_ref().is_some_and(|e| e.is::<RecordTooLong>()) => {
-                let line = self.csv.get_ref().line();
-                ReadFault::TooLong { line }
+    /// Takes the next record out of the buffer; `false` for a blank line, `None` where no whole record is there.
+    fn take(&mut self, row: &mut Row) -> Option<bool> {
+        let source = &self.buffer[self.at..self.filled];
+        let len = match memchr(self.line_end, source) {
+            Some(len) => len,
+            None if self.has_ended && !source.is_empty() => source.len(),
+            None => return None,
+        };
+        let bare = line(&source[..len], self.line_end);
+        let is_bare = memchr(b'"', bare).is_none();
+        let extent = if is_bare {
+            row.take_bare(bare, self.delimiter);
+            Extent {
+                end: source.len().min(len + 1),
+                is_open: false,
             }
-            csv::ErrorKind::Io(e) => ReadFault::Io(e),
-            // There is none: bytes are read, of any number of cells.
-            other => ReadFault::Io(io::Error::other(format!("{other:?}"))),
+        } else {
+            row.take_quoted(source, self.delimiter, self.line_end, self.has_ended)?
+        };
+        row.line = self.line;
+        let start = self.offset + self.at as u64;
+        row.span = (start, start + extent.end as u64);
+        row.fault = extent.is_open.then_some(OPEN_QUOTE);
+        self.line += match is_bare {
+            true => 1,
+            false => memchr_iter(self.line_end, &source[..extent.end]).count() as u64,
+        };
+        self.at += extent.end;
+        Some(!bare.is_empty())
+    }
+
+    /// Reads on, behind what of the buffer is left.
+    fn fill(&mut self) -> Result<(), ReadFault> {
+        if self.filled - self.at > LONGEST_RECORD {
+            self.end();
+            return Err(ReadFault::TooLong { line: self.line });
         }
+        if self.at > 0 {
+            self.buffer.copy_within(self.at..self.filled, 0);
+            self.offset += self.at as u64;
+            self.filled -= self.at;
+            self.at = 0;
+        }
+        if self.buffer.len() < self.filled + CHUNK {
+            self.buffer.resize(self.filled + CHUNK, 0);
+        }
+        let free = self.filled..self.filled + CHUNK;
+        let got = loop {
+            match self.source.read(&mut self.buffer[free.clone()]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    self.end();
+                    return Err(ReadFault::Io(e));
+                }
+                Ok(got) => break got,
+            }
+        };
+        self.filled += got;
+        self.has_ended = got == 0;
+        if std::mem::take(&mut self.is_new) && self.buffer[..self.filled].starts_with(BOM) {
+            self.at = BOM.len();
+        }
+        Ok(())
+    }
+
+    /// Nothing comes any more.
+    fn end(&mut self) {
+        self.has_ended = true;
+        self.filled = self.at;
     }
 }
 
@@ -198,11 +385,11 @@ pub(super) fn sniff<R: Read>(
                 counts[n] += 1;
             }
         }
-        if head.len() as u64 > LONGEST_RECORD {
+        if head.len() > LONGEST_RECORD {
             return Err(SniffFault::TooLong);
         }
     }
-    if head.starts_with(b"\xef\xbb\xbf") {
+    if head.starts_with(BOM) {
         head.drain(..3);
     }
     if head.iter().all(|b| matches!(b, b'\n' | b'\r')) {
@@ -226,7 +413,7 @@ mod tests {
 
     use super::*;
 
-    const OPEN: Option<&str> = Some("a quote that is opened here is never closed");
+    const OPEN: Option<&str> = Some(OPEN_QUOTE);
 
     fn read_all(text: &[u8]) -> Vec<(u64, Vec<String>, Option<&'static str>)> {
         let mut reader = sniff(text, None).unwrap();
@@ -314,7 +501,7 @@ mod tests {
             Err(SniffFault::Utf16)
         ));
         assert_eq!(read_all(b"\xef\xbb\xbfid,x\n")[0].1, ["id", "x"]);
-        let long = io::repeat(b'a').take(LONGEST_RECORD + 5000);
+        let long = io::repeat(b'a').take(LONGEST_RECORD as u64 + 5000);
         assert!(matches!(sniff(long, None), Err(SniffFault::TooLong)));
     }
 
@@ -355,8 +542,7 @@ mod tests {
                 Err(ReadFault::TooLong { line: 3 })
             ));
             // As much was asked of the source as a record may take.
-            let handed_out = reader.csv.get_ref().handed_out();
-            assert!(handed_out <= LONGEST_RECORD + 2 * CHUNK as u64);
+            assert!(reader.buffer.len() <= LONGEST_RECORD + 2 * CHUNK);
         }
     }
 

@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 
 use super::OpenError;
-use super::header::Judge;
 use super::identity::Keys;
 use super::input::Input;
 use super::journal::Journal;
+use super::judge::Judge;
 use super::known::Known;
 use super::sink::Place;
 use super::storage::open_error;

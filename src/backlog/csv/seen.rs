@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use super::index::Index;
 use super::known::Known;
 use super::levels::Levels;
 
@@ -14,19 +15,19 @@ use super::levels::Levels;
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
     hashes: Vec<u64>,
+    index: Index,
     taken: Vec<u64>,
 }
 
 impl Fresh {
     fn sort(&mut self) {
         self.hashes.sort_unstable();
+        self.index = Index::of(self.hashes.iter().copied());
         self.taken = vec![0; self.hashes.len().div_ceil(64)];
     }
 
     fn of_hash(&self, hash: u64) -> Range<usize> {
-        let start = self.hashes.partition_point(|h| *h < hash);
-        let end = start + self.hashes[start..].partition_point(|h| *h == hash);
-        start..end
+        self.index.find(hash, |n| self.hashes[n])
     }
 
     /// How many rows of a hash were taken: always the first ones of their range.
@@ -118,6 +119,9 @@ pub(super) struct Seen {
     fresh: Fresh,
     /// Hashes of known rows that were met twice.
     again: Vec<u64>,
+    /// Rows of a file that are bad because their id was begun with other values. Their ids are present, but not
+    /// they.
+    pub(super) changed: u64,
     /// A stream's rows, which no first pass has seen.
     levels: Levels,
     /// Bad rows without an id of their own.
@@ -139,6 +143,12 @@ impl Seen {
         if !self.known.count(n) {
             self.again.push(hash);
         }
+    }
+
+    /// First pass: a row with the id of a known one, which was begun with other values.
+    pub(super) fn note_changed(&mut self, n: usize, hash: u64) {
+        self.note_known(n, hash);
+        self.changed += 1;
     }
 
     /// First pass: a row with an id of its own that is not known.

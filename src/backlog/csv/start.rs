@@ -153,7 +153,10 @@ impl CsvBacklog {
         if is_file {
             let present: u64 = counts.values().sum();
             let again = of(Standing::Open) + if self.retry_failed { failed } else { 0 };
-            opened.to_go = Some(opened.report.rows.saturating_sub(present) + again);
+            let to_go = opened.report.rows.saturating_sub(present) + again;
+            opened.to_go = Some(to_go);
+            // A run with nothing to do need not find that out row by row. Its order is found from the rows.
+            self.exhausted |= to_go == 0 && self.seen.changed == 0 && self.places.is_none();
         } else {
             // What of the journal a stream will bring is not known yet.
             let select = "SELECT count(*) FROM job WHERE state = 'settled'";

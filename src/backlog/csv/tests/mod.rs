@@ -6,6 +6,7 @@ mod guard;
 mod kill;
 mod model;
 mod outbox;
+mod reference;
 mod resume;
 mod rewrites;
 mod rows;
