@@ -104,7 +104,7 @@ pub(super) fn check_rows(
         match (own_id, fields) {
             (Some(id), _) => {
                 let hash = keys.hash(id);
-                match find(&seen.known, keys, journal, (id, hash), fields).map_err(failed)? {
+                match find(&mut seen.known, keys, journal, (id, hash), fields).map_err(failed)? {
                     Found::New => seen.note_new(hash),
                     Found::Known(n) => {
                         seen.note_known(n, hash);
@@ -200,7 +200,7 @@ pub(super) enum Found {
 
 /// Looks an id of the user's up, of which the hash is given.
 pub(super) fn find(
-    known: &Known,
+    known: &mut Known,
     keys: &Keys,
     journal: Option<&Journal>,
     (id, hash): (&str, u64),
@@ -211,25 +211,48 @@ pub(super) fn find(
             .generated(hash, occurrence)
             .map_or(Found::New, Found::Known));
     }
+    if known.len() == 0 {
+        return Ok(Found::New);
+    }
+    if let Some(n) = known.expected(hash)
+        && let Some(found) = is_it(known, n, journal, id, fields)?
+    {
+        return Ok(found);
+    }
     for n in known.of_hash(hash) {
-        if fields.and_then(|f| known.has_fields(n, f)) == Some(true) {
-            return Ok(Found::Known(n));
+        if let Some(found) = is_it(known, n, journal, id, fields)? {
+            return Ok(found);
         }
-        // Another id of the same hash, another request of the same id, or one that was never good.
-        let Some(journal) = journal else { continue };
-        let stored = journal.job(known.seq(n))?;
-        if stored.id.as_str() != id {
-            continue;
-        }
-        return Ok(match (fields, stored.fields) {
-            (Some(now), Some(then)) if now != then => Found::Changed {
-                n,
-                began: format!("{} {}", stored.kind, stored.request),
-            },
-            _ => Found::Known(n),
-        });
     }
     Ok(Found::New)
+}
+
+/// Whether an entry of an id's hash is of that id; `None` where it is another's.
+fn is_it(
+    known: &Known,
+    n: usize,
+    journal: Option<&Journal>,
+    id: &str,
+    fields: Option<FieldsHash>,
+) -> rusqlite::Result<Option<Found>> {
+    if fields.and_then(|f| known.has_fields(n, f)) == Some(true) {
+        return Ok(Some(Found::Known(n)));
+    }
+    // Another id of the same hash, another request of the same id, or one that was never good.
+    let Some(journal) = journal else {
+        return Ok(None);
+    };
+    let stored = journal.job(known.seq(n))?;
+    if stored.id.as_str() != id {
+        return Ok(None);
+    }
+    Ok(Some(match (fields, stored.fields) {
+        (Some(now), Some(then)) if now != then => Found::Changed {
+            n,
+            began: format!("{} {}", stored.kind, stored.request),
+        },
+        _ => Found::Known(n),
+    }))
 }
 
 /// The fault of a row whose id was begun with other values.

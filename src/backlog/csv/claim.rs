@@ -399,7 +399,7 @@ impl CsvBacklog {
         let fields = verdict.as_ref().ok().and_then(|good| good.fields);
         let verdict = verdict.map(|_| ());
         let found = find(
-            &self.seen.known,
+            &mut self.seen.known,
             &self.keys,
             Some(&self.journal),
             (id, hash),

@@ -44,10 +44,19 @@ fn fields_tag(hash: FieldsHash) -> u32 {
     (u32::from_le_bytes([a, b, c, d]) & TAG).max(1)
 }
 
-/// The rows of a journal, sorted.
+/// Entries behind the expected one that are looked at, too: bad rows may stand between, and rows that were begun
+/// in another order.
+const AHEAD: usize = 16;
+
+/// The rows of a journal: in its order, which mostly is that of the input, until one is looked up that is not
+/// where it is expected; then sorted. That moves them, so that the number of an entry is good until the next
+/// look-up.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     entries: Vec<Entry>,
+    is_sorted: bool,
+    /// Where the next row of the input is expected, before they are sorted.
+    next: usize,
     index: Index,
 }
 
@@ -55,11 +64,11 @@ impl Known {
     pub(super) fn with_capacity(rows: usize) -> Self {
         Self {
             entries: Vec::with_capacity(rows),
-            index: Index::default(),
+            ..Self::default()
         }
     }
 
-    /// Adds a row. [`sort`](Self::sort) must follow before anything is looked up.
+    /// Adds a row, before anything is looked up.
     pub(super) fn push(
         &mut self,
         key: Key,
@@ -78,7 +87,11 @@ impl Known {
         });
     }
 
-    pub(super) fn sort(&mut self) {
+    fn sort(&mut self) {
+        if self.is_sorted {
+            return;
+        }
+        self.is_sorted = true;
         self.entries
             .sort_unstable_by_key(|e| (e.hash, e.bits & TAG));
         self.index = Index::of(self.entries.iter().map(|e| e.hash));
@@ -88,13 +101,25 @@ impl Known {
         self.entries.len()
     }
 
+    /// The entry of a hash, if it is where the input's next row is expected. There may be others.
+    pub(super) fn expected(&mut self, hash: u64) -> Option<usize> {
+        if self.is_sorted {
+            return None;
+        }
+        let mut ahead = self.entries.iter().skip(self.next).take(AHEAD);
+        let n = self.next + ahead.position(|e| e.hash == hash)?;
+        self.next = n + 1;
+        Some(n)
+    }
+
     /// The entries of a hash.
-    pub(super) fn of_hash(&self, hash: u64) -> Range<usize> {
+    pub(super) fn of_hash(&mut self, hash: u64) -> Range<usize> {
+        self.sort();
         self.index.find(hash, |n| self.entries[n].hash)
     }
 
     /// The entry of a generated id.
-    pub(super) fn generated(&self, hash: u64, occurrence: u32) -> Option<usize> {
+    pub(super) fn generated(&mut self, hash: u64, occurrence: u32) -> Option<usize> {
         let range = self.of_hash(hash);
         self.entries[range.clone()]
             .binary_search_by_key(&occurrence.min(TAG), |e| e.bits & TAG)
@@ -187,6 +212,7 @@ impl Known {
     /// Ends a pass in which entries were met by [`count_one`](Self::count_one), and `others` tells how many
     /// more rows of a hash were met: a generated id is in the input where that many rows are.
     pub(super) fn end_pass_of_occurrences(&mut self, others: impl Fn(u64) -> usize) {
+        self.sort();
         let mut n = 0;
         while n < self.entries.len() {
             let hash = self.entries[n].hash;
@@ -204,6 +230,7 @@ impl Known {
 
     /// Forgets which entries were met, for another pass.
     pub(super) fn begin_pass(&mut self) {
+        self.next = 0;
         for entry in &mut self.entries {
             entry.bits &= !COUNTED;
         }
@@ -229,7 +256,6 @@ mod tests {
         known.push(Key::Own(7), Some(fields(1)), 10, Standing::Failed);
         known.push(Key::Own(7), None, 11, Standing::InFlight);
         known.push(Key::Generated(3, 2), None, 12, Standing::Open);
-        known.sort();
         assert_eq!(known.of_hash(7), 1..3);
         assert_eq!(known.has_fields(1, fields(2)), None);
         assert_eq!(known.has_fields(2, fields(1)), Some(true));
@@ -239,5 +265,20 @@ mod tests {
         assert_eq!((known.seq(2), known.standing(2)), (10, Standing::Failed));
         assert!(known.count(2) && !known.count(2));
         assert_eq!((known.seq(2), known.standing(2)), (10, Standing::Failed));
+    }
+
+    #[test]
+    fn rows_are_expected_in_the_journals_order() {
+        let mut known = Known::default();
+        for (seq, hash) in (1..).zip([50, 7, 40, 30, 60]) {
+            known.push(Key::Own(hash), Some(fields(1)), seq, Standing::Settled);
+        }
+        assert_eq!(known.expected(50), Some(0));
+        assert_eq!(known.expected(40), Some(2), "another row may be between");
+        assert_eq!(known.expected(7), None);
+        assert_eq!(known.expected(30), Some(3));
+        assert_eq!(known.of_hash(7), 0..1);
+        assert_eq!(known.seq(0), 2);
+        assert_eq!(known.expected(60), None, "they are sorted now");
     }
 }

@@ -21,6 +21,7 @@
 //! `--ordered` or `--retry-failed` rewrite it; `.bak` of both after `--fresh`. All are 0600.
 
 mod batch;
+mod census;
 mod check;
 mod claim;
 mod crash;
@@ -67,6 +68,7 @@ use super::{Answer, Backlog, BacklogError, Claim, Claimed, Record, Ticket, Unkno
 use crate::api::Identity;
 use crate::job::{Allowlist, Kinds, Micros, Outcome};
 
+pub use census::JobCounts;
 pub use check::check;
 pub use crash::CrashPoint;
 pub use error::OpenError;
@@ -224,7 +226,7 @@ impl CsvBacklog {
     ///
     /// Where the journal cannot be read.
     pub fn status(&self) -> Result<JournalStatus, BacklogError> {
-        status::of(&self.journal.db, true).map_err(|e| self.journal.error(e))
+        status::of(&self.journal.db, true, None).map_err(|e| self.journal.error(e))
     }
 
     /// Sets prices, by kind, for what is claimed from now on. Adopted jobs keep what was set aside for them.

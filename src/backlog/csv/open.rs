@@ -13,11 +13,12 @@ use std::time::Duration;
 use crate::job::{Allowlist, Kinds, Micros};
 use crate::sink::file::{real_path, sync_folder};
 
+use super::census::{Census, JobCounts};
 use super::check::{check_rows, judge};
 use super::crash::Crash;
 use super::identity::Keys;
 use super::input::Input;
-use super::journal::{Census, Journal, RunCounts};
+use super::journal::{Journal, RunCounts};
 use super::judge::Judge;
 use super::layout::Layout;
 use super::order::Places;
@@ -55,6 +56,8 @@ pub struct Opened {
     pub warnings: Vec<String>,
     /// The check of the input.
     pub report: InputReport,
+    /// Where this run has nothing to do: what the journal's jobs are, and stay.
+    pub unchanged: Option<JobCounts>,
 }
 
 pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenError> {

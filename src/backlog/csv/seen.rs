@@ -258,7 +258,6 @@ mod tests {
         known.push(Key::Generated(9, 1), None, 1, Standing::Settled);
         known.push(Key::Generated(9, 3), None, 2, Standing::Settled);
         known.push(Key::Generated(8, 1), None, 3, Standing::Settled);
-        known.sort();
         let mut seen = Seen::new(known);
         for _ in 0..2 {
             seen.note_generated(9);
@@ -294,7 +293,6 @@ mod tests {
             for (n, (hash, occurrence)) in numbered.iter().take(known).enumerate() {
                 journal.push(Key::Generated(*hash, *occurrence), None, u32::try_from(n).unwrap(), Standing::Settled);
             }
-            journal.sort();
             let mut seen = Seen::new(journal);
             if !stream {
                 rows.iter().for_each(|h| seen.note_generated(*h));

@@ -5,6 +5,7 @@ mod conformance;
 mod guard;
 mod kill;
 mod model;
+mod once;
 mod outbox;
 mod reference;
 mod resume;
