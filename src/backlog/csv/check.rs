@@ -15,8 +15,9 @@ use super::input::{CsvInput, Input, Next};
 use super::journal::Journal;
 use super::judge::{Good, Judge, Look, stored_values};
 use super::known::Known;
-use super::reader::{ReadFault, Row};
+use super::reader::ReadFault;
 use super::report::InputReport;
+use super::row::Row;
 use super::rows::GoodRows;
 use super::seen::Seen;
 use super::storage::open_error;
@@ -92,7 +93,7 @@ pub(super) fn check_rows(
     // Good rows by kind, as the judge numbers them.
     let mut kinds: Vec<u64> = Vec::new();
     // The hash of its fields tells whether a row is the one that was begun, or is all that it is known by.
-    let hashes = !keys.own_ids || seen.known.len() > 0;
+    let hashes = !keys.own_ids || !seen.known.is_empty();
     let failed = |e| open_error(Path::new(journal.map_or("journal", Journal::name)), &e);
     while next(input, &mut row, report)? {
         report.rows += 1;
@@ -211,7 +212,7 @@ pub(super) fn find(
             .generated(hash, occurrence)
             .map_or(Found::New, Found::Known));
     }
-    if known.len() == 0 {
+    if known.is_empty() {
         return Ok(Found::New);
     }
     if let Some(n) = known.expected(hash)

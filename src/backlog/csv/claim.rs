@@ -10,18 +10,19 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::backlog::{BacklogError, Claim, Claimed, Resume, Supply, Ticket, Waiting};
-use crate::job::{ErrorClass, Outcome, Problem, RemoteId, Request, RequestId, State};
+use crate::job::{ErrorClass, Outcome, Problem, RemoteId, Request, State};
 
-use super::check::{Found, changed, find, too_long};
+use super::check::too_long;
 use super::header::Fault;
-use super::identity::{Key, RowHash};
 use super::input::Next;
 use super::journal::{Journal, NewJob, Stored};
-use super::judge::{Good, Look, stored_values};
+use super::judge::stored_values;
 use super::known::Standing;
 use super::progress::Progress;
-use super::reader::{ReadFault, Row};
+use super::reader::ReadFault;
 use super::report::RowProblem;
+use super::resolve::Resolved;
+use super::row::Row;
 use super::{CsvBacklog, InHand};
 
 /// A claim that goes past rows that are done lets go after this time: records wait for it.
@@ -43,32 +44,6 @@ pub(super) struct Reject {
     pub(super) outcome: Outcome,
     /// Its line went to the stream already.
     pub(super) is_streamed: bool,
-}
-
-/// What a row of the input is to this run.
-enum Resolved {
-    /// Nothing is to be done for it.
-    Skip { id: RequestId },
-    /// It is to be created.
-    Go {
-        id: RequestId,
-        known: Option<(u32, Standing)>,
-    },
-    /// It is not acceptable.
-    Reject {
-        id: RequestId,
-        fault: Fault,
-        known: Option<u32>,
-    },
-}
-
-impl Resolved {
-    /// What the row is called in the output.
-    fn id(&self) -> &RequestId {
-        match self {
-            Self::Skip { id } | Self::Go { id, .. } | Self::Reject { id, .. } => id,
-        }
-    }
 }
 
 impl CsvBacklog {
@@ -344,140 +319,6 @@ impl CsvBacklog {
         ))
     }
 
-    /// Finds out what a row is known by, and how it stands. Every row of an input comes here once, in order.
-    fn resolve(&mut self, row: &Row) -> Result<Resolved, BacklogError> {
-        let hashes = !self.keys.own_ids || self.seen.known.len() > 0;
-        let Look { own_id, verdict } = self.judge.look(row, hashes);
-        match (own_id, verdict) {
-            (Some(id), verdict) => self.resolve_own(row, id, verdict),
-            (None, Ok(Good { fields, .. })) if !self.keys.own_ids => {
-                let hash = fields.map(RowHash::of_fields);
-                let numbered = hash.and_then(|hash| {
-                    let occurrence = self.seen.take_generated(hash.short())?;
-                    Some((hash, occurrence, hash.id(occurrence)?))
-                });
-                let Some((hash, occurrence, id)) = numbered else {
-                    return Err(self.file_changed(row));
-                };
-                let known = self.seen.known.generated(hash.short(), occurrence);
-                Ok(self.standing(known, id, Ok(())))
-            }
-            (None, Err(fault)) => self.resolve_bad(row, fault),
-            (None, Ok(_)) => self.resolve_bad(row, Fault::new(Some("id"), Problem::BadId)),
-        }
-    }
-
-    fn resolve_own(
-        &mut self,
-        row: &Row,
-        id: &str,
-        verdict: Result<Good, Fault>,
-    ) -> Result<Resolved, BacklogError> {
-        let (hash, check) = (self.keys.hash(id), self.keys.check_hash(id));
-        let shown = || id.escape_debug().to_string();
-        if let Some(first_line) = self
-            .seen
-            .repeats
-            .first_line(hash, check)
-            .filter(|first| *first != row.line)
-        {
-            let problem = Problem::DuplicateId {
-                id: shown(),
-                first_line,
-            };
-            return self.resolve_bad(row, Fault::new(Some("id"), problem));
-        }
-        let again = || {
-            Fault::malformed(
-                Some("id"),
-                format!("id `{}` stands in an earlier row already", shown()),
-            )
-        };
-        let Some(request_id) = RequestId::try_new(id) else {
-            return self.resolve_bad(row, Fault::new(Some("id"), Problem::BadId));
-        };
-        let fields = verdict.as_ref().ok().and_then(|good| good.fields);
-        let verdict = verdict.map(|_| ());
-        let found = find(
-            &mut self.seen.known,
-            &self.keys,
-            Some(&self.journal),
-            (id, hash),
-            fields,
-        );
-        match found.map_err(|e| unreadable(&self.journal, &e))? {
-            Found::Known(n) => {
-                if !self.seen.known.count(n) {
-                    return self.resolve_bad(row, again());
-                }
-                Ok(self.standing(Some(n), request_id, verdict))
-            }
-            Found::Changed { n, began } => {
-                self.seen.known.count(n);
-                let fault = match &self.judge.judge(row).request {
-                    Ok(request) => changed(id, &began, request),
-                    Err(_) => again(),
-                };
-                self.resolve_bad(row, fault)
-            }
-            Found::New => {
-                if self.seen.take_new(hash) {
-                    return Ok(self.standing(None, request_id, verdict));
-                }
-                if self.input.is_file() {
-                    Err(self.file_changed(row))
-                } else {
-                    self.resolve_bad(row, again())
-                }
-            }
-        }
-    }
-
-    /// What becomes of a row that is known by `id`, and stands at that entry of the journal's, if any.
-    fn standing(
-        &self,
-        known: Option<usize>,
-        id: RequestId,
-        verdict: Result<(), Fault>,
-    ) -> Resolved {
-        let known = known.map(|n| (self.seen.known.seq(n), self.seen.known.standing(n)));
-        match (known, verdict) {
-            (Some((_, Standing::Settled | Standing::InFlight)), _) => Resolved::Skip { id },
-            (Some((_, Standing::Failed)), _) if !self.retry_failed => Resolved::Skip { id },
-            (Some((_, Standing::Failed)), Err(_)) => Resolved::Skip { id },
-            (known, Ok(())) => Resolved::Go { id, known },
-            (known, Err(fault)) => Resolved::Reject {
-                id,
-                fault,
-                known: known.map(|(seq, _)| seq),
-            },
-        }
-    }
-
-    /// A bad row that no id of its own leads to.
-    fn resolve_bad(&mut self, row: &Row, fault: Fault) -> Result<Resolved, BacklogError> {
-        let hash = RowHash::of_cells(row);
-        let occurrence = self.seen.take_bad(hash.short());
-        let Some(id) = hash.id(occurrence) else {
-            return Err(self.file_changed(row));
-        };
-        let known = match self.keys.key(id.as_str()) {
-            Key::Generated(hash, occurrence) => self.seen.known.generated(hash, occurrence),
-            Key::Own(_) => None,
-        };
-        Ok(self.standing(known, id, Err(fault)))
-    }
-
-    fn file_changed(&self, row: &Row) -> BacklogError {
-        let why =
-            "this row was not there when the file was checked: it was changed while it was read";
-        BacklogError::BadInput(place(
-            &self.input.name,
-            row.line,
-            Fault::malformed(None, why),
-        ))
-    }
-
     /// Reads the rows that were not claimed, for the order of the output.
     pub(super) fn place_the_rest(&mut self) -> Result<(), BacklogError> {
         let mut row = Row::default();
@@ -516,13 +357,13 @@ pub(super) fn crash_outcome(progress: &Progress, error: ErrorClass, now: Timesta
 }
 
 /// The row at hand was read and is not handed out: the run must not go on as if it were.
-fn unreadable(journal: &Journal, e: &rusqlite::Error) -> BacklogError {
+pub(super) fn unreadable(journal: &Journal, e: &rusqlite::Error) -> BacklogError {
     BacklogError::Fatal {
         what: format!("{}: cannot be read: {e}", journal.name()),
     }
 }
 
-fn place(file: &str, line: u64, fault: Fault) -> String {
+pub(super) fn place(file: &str, line: u64, fault: Fault) -> String {
     let Fault {
         column, problem, ..
     } = fault;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::job::{Problem, RESULT_COLUMNS};
 
-use super::reader::Row;
+use super::row::Row;
 
 /// A header, checked.
 #[derive(Clone, Debug)]

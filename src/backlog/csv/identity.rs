@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::job::{FieldsHash, RequestId};
 
-use super::reader::Row;
+use super::row::Row;
 
 /// Hex digits of a hash in a generated id: 96 bits.
 const DIGITS: usize = 24;

@@ -26,7 +26,7 @@ use super::schema;
 use super::storage::{backlog_error, open_error};
 
 /// How long a reader who holds the journal (a shell with an open transaction) is waited for.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// An open journal.
 pub(super) struct Journal {

@@ -13,7 +13,7 @@ use crate::job::{
 };
 
 use super::header::{Fault, Header, text};
-use super::reader::{Row, Texts};
+use super::row::{Row, Texts};
 use super::rows::Fits;
 
 /// A kind under a header.
@@ -419,117 +419,4 @@ pub(super) fn stored_values(request: &Request) -> String {
         })
         .collect();
     serde_json::json!(values).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::reader::sniff;
-    use super::*;
-    use crate::job::SiteRule;
-
-    fn rows(text: &str) -> Vec<Row> {
-        let mut reader = sniff(text.as_bytes(), None).unwrap();
-        let mut all = Vec::new();
-        let mut row = Row::default();
-        while reader.read(&mut row).unwrap() {
-            all.push(row.clone());
-        }
-        all
-    }
-
-    fn judge(header: &str, default_kind: Option<&str>) -> Judge {
-        let header = Header::parse(&rows(header)[0]).unwrap();
-        let sites = Allowlist::new(vec![SiteRule::try_new("a.example.com", vec![]).unwrap()]);
-        Judge::new(
-            header,
-            Kinds::built_in(),
-            sites,
-            default_kind.map(str::to_owned),
-        )
-    }
-
-    fn header_faults(header: &str, default_kind: Option<&str>) -> String {
-        let faults = judge(header, default_kind).header_faults;
-        faults
-            .iter()
-            .map(|f| f.problem.to_string())
-            .collect::<Vec<_>>()
-            .join("|")
-    }
-
-    #[test]
-    fn columns_that_a_kind_needs() {
-        assert_eq!(header_faults("id,url,sitekey\n", Some("hcaptcha")), "");
-        assert!(
-            header_faults("id,url\n", Some("hcaptcha"))
-                .contains("no column `website_key` (or `websiteKey`")
-        );
-        assert!(
-            header_faults("url,page_url,sitekey\n", Some("hcaptcha"))
-                .contains("stands beside `url`")
-        );
-        assert!(header_faults("url,sitekey\n", None).contains("--job"));
-        assert!(header_faults("url,sitekey\n", Some("nope")).contains("unknown job kind"));
-        assert_eq!(
-            header_faults("job,url\n", None),
-            "",
-            "no row has asked for a kind yet"
-        );
-    }
-
-    #[test]
-    fn a_kind_that_does_not_speak_the_protocol_is_told_once() {
-        let header = "job,url,sitekey\n";
-        let all = rows(&format!(
-            "{header}recaptcha-v2,https://a.example.com/,k\nhcaptcha,https://a.example.com/,k\nhcaptcha,https://a.example.com/,l\n"
-        ));
-        let mut judge = judge(header, None);
-        judge.kinds = judge.kinds.for_protocol("v2");
-        let judged: Vec<_> = all[1..].iter().map(|row| judge.judge(row)).collect();
-        assert!(judged[0].request.is_ok());
-        let of_header = |n: usize| judged[n].request.as_ref().unwrap_err().is_of_header;
-        assert!(of_header(1) && of_header(2));
-        assert_eq!(judge.header_faults.len(), 1);
-        let problem = &judge.header_faults[0].problem;
-        assert!(matches!(problem, Problem::NotSpoken { kind, .. } if kind == "hcaptcha"));
-    }
-
-    #[test]
-    fn a_bad_row_names_the_files_own_column() {
-        let mut judge = judge("id,job,url,sitekey\n", None);
-        let all = rows(
-            "id,job,url,sitekey\na,hcaptcha,https://x@y/,k\nb,,https://a.example.com,k\nc,hcaptcha\n,hcaptcha,https://a.example.com,k\nd,hcaptcha,https://a.example.com/,k\n",
-        );
-        let faults: Vec<_> = all[1..]
-            .iter()
-            .map(|row| judge.judge(row).request.err())
-            .collect();
-        assert_eq!(faults[0].as_ref().unwrap().column.as_deref(), Some("url"));
-        assert!(matches!(
-            faults[1].as_ref().unwrap().problem,
-            Problem::NoKind
-        ));
-        assert_eq!(
-            faults[2].as_ref().unwrap().problem.to_string(),
-            "has 2 cells, the header 4"
-        );
-        assert!(matches!(
-            faults[3].as_ref().unwrap().problem,
-            Problem::BadId
-        ));
-        assert!(faults[4].is_none());
-        assert_eq!(judge.judge(&all[3]).own_id.unwrap().as_str(), "c");
-    }
-
-    #[test]
-    fn a_stored_request_is_the_request() {
-        let mut judge = judge("url,sitekey,invisible\n", Some("recaptcha-v2"));
-        let row = &rows("url,sitekey,invisible\nHTTPS://a.example.com/a b,k,yes\n")[1];
-        let request = judge.judge(row).request.unwrap();
-        let id = RequestId::try_new("x").unwrap();
-        let again = judge
-            .judge_stored(id, "recaptcha-v2", &stored_values(&request))
-            .unwrap();
-        assert_eq!(again.fields_hash(), request.fields_hash());
-    }
 }

@@ -13,7 +13,8 @@ use super::header::{Header, text};
 use super::identity::{Keys, RowHash};
 use super::input::{Input, Next};
 use super::judge::{Judge, Judged};
-use super::reader::{ReadFault, Row};
+use super::reader::ReadFault;
+use super::row::Row;
 use super::seen::Seen;
 use super::{InputReport, OpenError};
 

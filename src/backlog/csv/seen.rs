@@ -158,6 +158,9 @@ impl Seen {
 
     /// First pass: a row without an id of its own.
     pub(super) fn note_generated(&mut self, hash: u64) {
+        if self.known.count_expected(hash) {
+            return;
+        }
         let range = self.known.of_hash(hash);
         if !self.known.count_one(&range) {
             self.fresh.hashes.push(hash);
@@ -237,7 +240,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::super::identity::Key;
-    use super::super::known::Standing;
+    use super::super::known::{Entry, Standing};
     use super::*;
 
     #[test]
@@ -255,9 +258,9 @@ mod tests {
     fn occurrences_count_over_known_and_new_rows() {
         // Of three equal rows the first and the third were begun.
         let mut known = Known::default();
-        known.push(Key::Generated(9, 1), None, 1, Standing::Settled);
-        known.push(Key::Generated(9, 3), None, 2, Standing::Settled);
-        known.push(Key::Generated(8, 1), None, 3, Standing::Settled);
+        known.push(Entry::new(Key::Generated(9, 1), None, 1, Standing::Settled));
+        known.push(Entry::new(Key::Generated(9, 3), None, 2, Standing::Settled));
+        known.push(Entry::new(Key::Generated(8, 1), None, 3, Standing::Settled));
         let mut seen = Seen::new(known);
         for _ in 0..2 {
             seen.note_generated(9);
@@ -291,7 +294,7 @@ mod tests {
                 (*h, *c)
             }).collect();
             for (n, (hash, occurrence)) in numbered.iter().take(known).enumerate() {
-                journal.push(Key::Generated(*hash, *occurrence), None, u32::try_from(n).unwrap(), Standing::Settled);
+                journal.push(Entry::new(Key::Generated(*hash, *occurrence), None, u32::try_from(n).unwrap(), Standing::Settled));
             }
             let mut seen = Seen::new(journal);
             if !stream {

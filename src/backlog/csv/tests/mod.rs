@@ -3,6 +3,7 @@
 
 mod conformance;
 mod guard;
+mod judging;
 mod kill;
 mod model;
 mod once;

@@ -1,12 +1,6 @@
-//! What a start does once and no more, and that shortcuts say what the long way says.
+//! What a start does once and no more.
 
-use proptest::prelude::*;
-
-use super::super::header::Header;
-use super::super::judge::Look;
-use super::super::reader::{Row, sniff};
 use super::*;
-use crate::job::{Request, RequestId};
 
 /// Opens a finished run again, and tells how many rows were judged, and how many outcomes told.
 fn again(bench: &Bench, change: impl FnOnce(&mut CsvSettings)) -> (u64, usize) {
@@ -108,105 +102,4 @@ fn the_order_of_the_input_does_not_matter() {
     let opened = run(&bench, Status::Solved, |_| {});
     assert_eq!((opened.to_go, opened.left_input), (Some(1), 40));
     assert_eq!(bench.ids().len(), 101);
-}
-
-fn cell() -> impl Strategy<Value = String> {
-    let plain = prop::sample::select(vec![
-        "",
-        " ",
-        "a",
-        "k1",
-        "hcaptcha",
-        "recaptcha-v2",
-        "nope",
-        "true",
-        "NO",
-        "maybe",
-        "\0",
-        "\u{7f}",
-        "é",
-        "\u{a0}",
-        "https://a.example.com",
-        "https://a.example.com/x?y=1",
-        "https://b.example.com/a b",
-        "https://A.example.com/",
-        "https://pinned.example.org/",
-        "https://evil.net/",
-        "https://a.example.com/../x",
-        " https://a.example.com/%2e/ ",
-        "https://a.example.com:443/",
-    ]);
-    prop_oneof![
-        8 => plain.prop_map(str::to_owned),
-        1 => "https://(a|b|pinned)\\.example\\.(com|org)[/?#]{0,2}[ -~é]{0,8}",
-        1 => "[a-zé\t]{0,5}",
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
-    /// A row that is looked at, one that is judged, and one whose fields are validated the long way, by a list
-    /// without a memory.
-    #[test]
-    fn a_look_says_what_the_long_way_says(
-        table in prop::collection::vec(prop::collection::vec(cell(), 5), 1..12),
-        has_default: bool,
-    ) {
-        let rule = |host: &str, keys: &[&str]| {
-            SiteRule::try_new(host, keys.iter().map(|k| (*k).to_owned()).collect()).unwrap()
-        };
-        let sites = Allowlist::new(vec![rule("*.example.com", &[]), rule("pinned.example.org", &["k1"])]);
-        let quote = |cells: &[String]| {
-            let cells: Vec<_> = cells.iter().map(|c| format!("\"{}\"", c.replace('"', "\"\""))).collect();
-            cells.join(",") + "\n"
-        };
-        let text: String = table.iter().map(|cells| quote(cells)).collect();
-        let text = format!("id,job,url,sitekey,invisible\n{text}");
-        let mut reader = sniff(text.as_bytes(), None).unwrap();
-        let mut row = Row::default();
-        prop_assert!(reader.read(&mut row).unwrap());
-        let header = Header::parse(&row).unwrap();
-        let default = has_default.then(|| "recaptcha-v2".to_owned());
-        let mut judge = Judge::new(header, Kinds::built_in(), sites.clone(), default.clone());
-        for cells in &table {
-            prop_assert!(reader.read(&mut row).unwrap());
-            let judged = judge.judge(&row);
-            for hashes in [true, false] {
-                let Look { own_id, verdict } = judge.look(&row, hashes);
-                prop_assert_eq!(own_id, judged.own_id.as_ref().map(|id| id.as_str()));
-                match (&verdict, &judged.request) {
-                    (Ok(good), Ok(request)) => {
-                        prop_assert_eq!(good.fields, hashes.then(|| request.fields_hash()));
-                        prop_assert_eq!(judge.kind_name(good.plan), &request.kind().name);
-                    }
-                    (Err(a), Err(b)) => prop_assert_eq!(format!("{a:?}"), format!("{b:?}")),
-                    _ => prop_assert!(false, "{verdict:?} is not {:?}", judged.request),
-                }
-            }
-            let name = match cells[1].trim() {
-                "" => default.as_deref().unwrap_or_default(),
-                name => name,
-            };
-            let is_text = cells.iter().all(|cell| !cell.contains('\0'));
-            let id = RequestId::try_new(&cells[0]);
-            let (Some(kind), Some(id), true) = (judge_kind(name), id, is_text) else {
-                prop_assert!(judged.request.is_err());
-                continue;
-            };
-            let field = |n: usize| Some(cells[n + 2].as_str());
-            let long = Request::validate(id, &kind, field, &sites);
-            match (long, &judged.request) {
-                (Ok(long), Ok(request)) => {
-                    prop_assert_eq!(long.values(), request.values());
-                    prop_assert_eq!(long.fields_hash(), request.fields_hash());
-                }
-                (Err(long), Err(fault)) => prop_assert_eq!(&long, &fault.problem),
-                (long, request) => prop_assert!(false, "{long:?} is not {request:?}"),
-            }
-        }
-    }
-}
-
-fn judge_kind(name: &str) -> Option<std::sync::Arc<crate::job::Kind>> {
-    Kinds::built_in().get(name).cloned()
 }

@@ -11,7 +11,8 @@ use std::io::{self, Read};
 use csv::{ByteRecord, ReaderBuilder, Terminator};
 use proptest::prelude::*;
 
-use super::super::reader::{ReadFault, Reader, Row};
+use super::super::reader::{ReadFault, Reader};
+use super::super::row::Row;
 
 /// Most bytes of a record, give or take a chunk.
 const LONGEST_RECORD: u64 = 1 << 20;
