@@ -303,7 +303,7 @@ fn tell(
 ) -> Result<(), Failure> {
     let journal = opened.journal.as_deref();
     let read = |path| {
-        JournalStatus::read(path).map_err(|e| {
+        JournalStatus::read_again(path, opened.unchanged.as_ref()).map_err(|e| {
             Failure::new(ExitCode::Io, e)
                 .hint("the journal was moved or removed while the run went on: put it back before the next one")
         })

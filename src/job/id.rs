@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::has_control;
+
 /// Longest id of a request, in bytes.
 const LONGEST_REQUEST_ID: usize = 512;
 /// Longest remote id, in bytes.
@@ -16,10 +18,13 @@ impl RequestId {
     /// Takes a non-empty id of at most 512 bytes without control characters.
     #[must_use]
     pub fn try_new(text: &str) -> Option<Self> {
-        let good = !text.is_empty()
-            && text.len() <= LONGEST_REQUEST_ID
-            && !text.chars().any(char::is_control);
-        good.then(|| Self(text.into()))
+        Self::accepts(text).then(|| Self(text.into()))
+    }
+
+    /// Whether a text can be an id.
+    #[must_use]
+    pub fn accepts(text: &str) -> bool {
+        !text.is_empty() && text.len() <= LONGEST_REQUEST_ID && !has_control(text)
     }
 
     /// The id as its owner wrote it.

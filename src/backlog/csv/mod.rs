@@ -21,6 +21,7 @@
 //! `--ordered` or `--retry-failed` rewrite it; `.bak` of both after `--fresh`. All are 0600.
 
 mod batch;
+mod census;
 mod check;
 mod claim;
 mod crash;
@@ -28,8 +29,10 @@ mod error;
 mod fresh;
 mod header;
 mod identity;
+mod index;
 mod input;
 mod journal;
+mod judge;
 mod known;
 mod layout;
 mod levels;
@@ -43,7 +46,9 @@ mod record;
 mod recover;
 mod refuse;
 mod report;
+mod resolve;
 mod rewrite;
+mod row;
 mod rows;
 mod schema;
 mod seen;
@@ -51,7 +56,6 @@ mod sink;
 mod start;
 mod status;
 mod storage;
-mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -69,6 +73,7 @@ use super::{
 use crate::api::Identity;
 use crate::job::{Allowlist, Kinds, Micros, Outcome};
 
+pub use census::JobCounts;
 pub use check::check;
 pub use crash::CrashPoint;
 pub use error::OpenError;
@@ -81,10 +86,10 @@ pub use status::{JournalStatus, LastRun, Pending};
 
 use claim::Reject;
 use crash::Crash;
-use header::Judge;
 use identity::Keys;
 use input::Input;
 use journal::{Journal, NewJob, RunCounts};
+use judge::Judge;
 use layout::Layout;
 use order::Places;
 use progress::Progress;
@@ -231,7 +236,7 @@ impl CsvBacklog {
     ///
     /// Where the journal cannot be read.
     pub fn status(&self) -> Result<JournalStatus, BacklogError> {
-        status::of(&self.journal.db, true).map_err(|e| self.journal.error(e))
+        status::of(&self.journal.db, true, None).map_err(|e| self.journal.error(e))
     }
 
     /// Sets prices, by kind, for what is claimed from now on. Adopted jobs keep what was set aside for them.

@@ -15,12 +15,13 @@ use tokio::time::Instant;
 use crate::job::{Allowlist, Kinds, Micros};
 use crate::sink::file::{real_path, sync_folder};
 
+use super::census::{self, Census, JobCounts};
 use super::check::{check_rows, judge};
 use super::crash::Crash;
-use super::header::Judge;
 use super::identity::Keys;
 use super::input::Input;
-use super::journal::{Census, Journal, RunCounts};
+use super::journal::{Journal, RunCounts};
+use super::judge::Judge;
 use super::layout::Layout;
 use super::order::Places;
 use super::recover::continue_output;
@@ -57,6 +58,8 @@ pub struct Opened {
     pub warnings: Vec<String>,
     /// The check of the input.
     pub report: InputReport,
+    /// Where this run has nothing to do: what the journal's jobs are, and stay.
+    pub unchanged: Option<JobCounts>,
 }
 
 pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenError> {
@@ -128,21 +131,27 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
     if let Some(journal) = &journal {
         refuse_mixing(journal, &shown, is_simulated, place.word())?;
     }
-    let mut census = match &journal {
-        Some(journal) => journal.census(&keys).map_err(failed)?,
-        None => Census::default(),
+    let under_way = match (&journal, &journal_path) {
+        (Some(_), Some(path)) => Some(census::begin(path, &keys).map_err(failed)?),
+        _ => None,
     };
-    let mut seen = Seen::new(std::mem::take(&mut census.known));
-    if input.is_file() {
-        check_rows(
+    let (known, under_way) = under_way.unzip();
+    let mut seen = Seen::new(known.unwrap_or_default());
+    let checked = match input.is_file() {
+        true => check_rows(
             &mut input,
             &mut judge,
             &keys,
             journal.as_ref(),
             &mut seen,
             &mut report,
-        )?;
-    }
+        ),
+        false => Ok(()),
+    };
+    seen.known.complete();
+    let census = under_way.map_or_else(|| Ok(Census::default()), census::UnderWay::end);
+    let census = census.map_err(failed)?;
+    checked?;
     let skip_bad_rows = settings.skip_bad_rows || !input.is_file();
     if report.header_problems > 0 || (report.problem_count > 0 && !skip_bad_rows) {
         return Err(OpenError::BadInput(Box::new(report)));
@@ -158,7 +167,7 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
             journal,
             &shown,
             &keys,
-            &seen.known,
+            &mut seen.known,
             input.is_file(),
         )?);
         let mine = journal.find_api(&settings.identity).map_err(failed)?;

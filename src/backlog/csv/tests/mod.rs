@@ -3,9 +3,12 @@
 
 mod conformance;
 mod guard;
+mod judging;
 mod kill;
 mod model;
+mod once;
 mod outbox;
+mod reference;
 mod resume;
 mod rewrites;
 mod rows;
