@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::conclude::{Standing, conclude};
-use super::drive::{Driven, Pace, drive, listen};
+use super::drive::{Driven, FORGETS_BEYOND, Pace, drive, listen};
 use super::preflight::{self, Ahead};
 use super::{ExitCode, Failure, RedisList, RunArgs, Sink, Source, again, print, work};
 use crate::backlog::redis::OpenQueueError;
@@ -186,6 +186,7 @@ fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSett
         wall_clock: jiff::Timestamp::now,
         crash_point: crash_point()?,
         deliver_every: DELIVER_EVERY,
+        forgets_beyond: FORGETS_BEYOND,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::job::{ErrorClass, Outcome, Problem, RemoteId, Request, State};
 use super::check::too_long;
 use super::header::Fault;
 use super::input::Next;
-use super::journal::{Journal, NewJob, Stored};
+use super::journal::{Journal, NewJob};
 use super::judge::stored_values;
 use super::known::Standing;
 use super::progress::Progress;
@@ -123,52 +123,24 @@ impl CsvBacklog {
                 .job(seq)
                 .map_err(|e| unreadable(&self.journal, &e))?;
             self.to_adopt.pop_front();
-            let Stored {
-                id,
-                fields,
-                kind,
-                request,
-                row,
-                replaces,
-                progress,
-            } = stored;
-            let job = NewJob {
-                id: id.clone(),
-                fields,
-                kind: Some(kind.clone()),
-                request: None,
-            };
-            match (
-                self.judge.judge_stored(id, &kind, &request),
-                progress.waiting.clone(),
-            ) {
+            let judged = self
+                .judge
+                .judge_stored(stored.id.clone(), &stored.kind, &stored.request);
+            let mut in_hand = InHand::stored(stored, seq);
+            match (judged, in_hand.progress.waiting.clone()) {
                 (Ok(request), Some(waiting)) => {
                     let waiting = self.on_this_clock(waiting);
-                    let progress = Progress {
-                        waiting: Some(waiting.clone()),
-                        ..progress
-                    };
-                    self.hand_out(
-                        request,
-                        Resume::Waiting(waiting),
-                        InHand {
-                            job,
-                            seq: Some(seq),
-                            row,
-                            replaces,
-                            progress,
-                            last: None,
-                        },
-                    );
+                    in_hand.progress.waiting = Some(waiting.clone());
+                    self.hand_out(request, Resume::Waiting(waiting), in_hand);
                 }
                 (Err(problem), _) => {
-                    let outcome = self.rejection(&problem, &progress);
+                    let outcome = self.rejection(&problem, &in_hand.progress);
                     self.rejects.push(Reject {
-                        job,
+                        job: in_hand.job,
                         seq: Some(seq),
-                        row,
-                        replaces,
-                        progress,
+                        row: in_hand.row,
+                        replaces: in_hand.replaces,
+                        progress: in_hand.progress,
                         outcome,
                         is_streamed: false,
                     });
@@ -209,7 +181,11 @@ impl CsvBacklog {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let history = in_hand.progress.history;
-        self.jobs.insert(ticket, in_hand);
+        if let Resume::Waiting(_) = resume {
+            self.hold_waiting(ticket, in_hand);
+        } else {
+            self.jobs.insert(ticket, in_hand);
+        }
         self.ready.push_back(Claim {
             ticket,
             request,

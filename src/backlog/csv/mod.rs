@@ -28,6 +28,7 @@ mod crash;
 mod error;
 mod fresh;
 mod header;
+mod hold;
 mod identity;
 mod index;
 mod input;
@@ -139,6 +140,8 @@ pub struct CsvSettings {
     /// A testing aid: where to die.
     #[doc(hidden)]
     pub crash_point: Option<CrashPoint>,
+    /// Beyond so many requests in hand, those whose jobs wait are kept in the journal alone.
+    pub forgets_beyond: usize,
     /// How long lines that are committed may be collected before they go into the output file together.
     pub deliver_every: Duration,
 }
@@ -175,6 +178,12 @@ pub struct CsvBacklog {
 
     /// What was handed out and not settled.
     jobs: HashMap<Ticket, InHand>,
+    /// The same, of requests whose jobs wait, and that stand in the journal alone: their numbers there.
+    in_journal: BTreeMap<Ticket, u32>,
+    /// Those that the last batch made wait.
+    created: HashSet<Ticket>,
+    /// Beyond so many in memory, those that wait are let go of.
+    forgets_beyond: usize,
     /// The last record of each request that the last batch settled or released: its repeat changes nothing.
     departed: HashMap<Ticket, u64>,
     /// Lines of a batch that went to a stream and whose commit failed.
@@ -259,8 +268,10 @@ impl Backlog for CsvBacklog {
         batch: &[(Ticket, Record)],
         polls: u64,
     ) -> Result<Vec<Answer>, BacklogError> {
+        let answers = self.recall(batch)?;
         self.record_batch(batch, polls)?;
-        Ok(vec![Answer::Done; batch.len()])
+        self.let_go(batch);
+        Ok(answers)
     }
 
     async fn wake(&mut self) -> Wake {

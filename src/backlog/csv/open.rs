@@ -3,7 +3,7 @@
 //! What must stay true, in this order: nothing is looked at before it is locked; nothing is written before
 //! the input was found good (but the lock file); nothing is repaired that is not certainly ours.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -245,6 +245,9 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
         rejects: Vec::new(),
         told: Vec::new(),
         jobs: HashMap::new(),
+        in_journal: BTreeMap::new(),
+        created: HashSet::new(),
+        forgets_beyond: settings.forgets_beyond,
         departed: HashMap::new(),
         streamed: HashSet::new(),
         next_ticket: 1,

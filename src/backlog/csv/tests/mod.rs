@@ -73,6 +73,7 @@ impl Bench {
             wall_clock: || Timestamp::from_millisecond(1_700_000_000_000).unwrap(),
             crash_point: None,
             deliver_every: Duration::ZERO,
+            forgets_beyond: usize::MAX,
         }
     }
 

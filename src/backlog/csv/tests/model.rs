@@ -143,7 +143,8 @@ struct Process<'a> {
     bench: &'a Bench,
     backlog: CsvBacklog,
     in_hand: BTreeMap<String, Ticket>,
-    /// Lines are collected for the output, until somebody asks for them.
+    /// Lines are collected for the output, until somebody asks for them; what waits is kept in the journal
+    /// alone.
     collects: bool,
 }
 
@@ -152,6 +153,7 @@ impl<'a> Process<'a> {
         let (backlog, opened) = bench.open_with(|settings| {
             if collects {
                 settings.deliver_every = Duration::from_hours(1);
+                settings.forgets_beyond = 1;
             }
         });
         let in_state = |state| {
