@@ -12,6 +12,8 @@ mod envelope;
 mod http;
 mod look_up;
 mod loose;
+#[doc(hidden)]
+pub mod pieces;
 mod refusal;
 mod reply;
 mod transport;

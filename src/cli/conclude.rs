@@ -79,6 +79,7 @@ pub(super) fn conclude(
                 .clone()
                 .unwrap_or_else(|| this_run.clone()),
             this_run,
+            polls_late_ms: distributions.lateness(),
             stop: report.stop.word(),
         }
         .write(path)?;

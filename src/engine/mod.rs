@@ -31,6 +31,8 @@ mod event;
 mod health;
 mod in_flight;
 mod limiter;
+#[doc(hidden)]
+pub mod pieces;
 mod policy;
 mod poll;
 mod record;

@@ -20,7 +20,7 @@ mod summary;
 mod table;
 
 pub use display::{safe, span};
-pub use distributions::Distributions;
+pub use distributions::{Distributions, Lateness};
 pub use events::{EventLog, Observers};
 pub use log::{LogSetupError, LogStyle, start as start_log};
 pub use progress::Progress;

@@ -3,11 +3,12 @@
 //! ```json
 //! {"total":24,"solved":23,"failed":1,"rejected":0,"pending":0,"creates":26,"unknown_creates":0,
 //!  "polls":71,"spend":0.019,"elapsed_s":12.401,"errors":{"solve_failed":1},
-//!  "this_run":{…the same keys…},"stop":"done"}
+//!  "this_run":{…the same keys…},"polls_late_ms":{"p50":0.4,"p99":1.9,"max":2.8},"stop":"done"}
 //! ```
 //!
 //! `pending` is what has no outcome: not begun, or under way. `total` is the sum of the four before
 //! `creates`, or null where the input's end was not seen. `spend` is in US dollars.
+//! `polls_late_ms` says how long after they were due this run's polls left, or is null where none did.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::Lateness;
 use crate::engine::Tally;
 use crate::job::Micros;
 
@@ -28,6 +30,8 @@ pub struct Summary {
     pub all_runs: Totals,
     /// This run alone.
     pub this_run: Totals,
+    /// How late this run's polls left.
+    pub polls_late_ms: Option<Lateness>,
     /// Why it ended: see [`StopReason::word`](crate::engine::StopReason::word).
     pub stop: &'static str,
 }
@@ -190,6 +194,11 @@ mod tests {
                 ..this_run.clone()
             },
             this_run,
+            polls_late_ms: Some(Lateness {
+                p50: 0.4,
+                p99: 1.9,
+                max: 2.8,
+            }),
             stop: "done",
         }
     }
@@ -225,6 +234,11 @@ mod tests {
             "errors": {
               "solve_failed": 1
             }
+          },
+          "polls_late_ms": {
+            "p50": 0.4,
+            "p99": 1.9,
+            "max": 2.8
           },
           "stop": "done"
         }
