@@ -230,10 +230,16 @@ impl Recorder {
         self.commands.try_send(command).map_err(|_| RecorderGone)?;
         // The other end sleeps until its next batch is due; waking it for each command would cost more
         // than the record.
-        if self.commands.max_capacity() - self.commands.capacity() == MANY {
+        if self.waiting() == MANY {
             self.many.notify_one();
         }
         Ok(())
+    }
+
+    /// Commands that the other end did not take up yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::telemetry::{Distributions, EventLog, Observers, Progress, Screen};
 
 /// Beyond so many requests at a time, those that wait are kept in memory in a short form, and the rest of them
 /// in the journal alone.
-pub(super) const FORGETS_BEYOND: usize = 20_000;
+pub(super) const FORGETS_BEYOND: usize = 5_000;
 
 /// Who keeps the rates, and what a run is told of what was before it.
 pub(super) struct Pace {

@@ -36,7 +36,7 @@ pub(super) struct InFlight {
     /// `due` is a slot of the poll limiter.
     pub(super) slotted: bool,
     /// When its owner has no more use for it.
-    pub(super) not_after: Option<Instant>,
+    pub(super) not_after: Option<Box<Instant>>,
     /// Its poll was put off once because its lease was in doubt.
     pub(super) hesitated: bool,
     /// Its last poll was sent at its deadline or after it.
@@ -168,13 +168,16 @@ impl InFlight {
 
     /// The end of a job that may take until `end`: its owner may want it sooner.
     pub(super) fn bounded(&self, end: Instant) -> Instant {
-        self.not_after.map_or(end, |not_after| not_after.min(end))
+        self.not_after
+            .as_ref()
+            .map_or(end, |not_after| end.min(**not_after))
     }
 
     /// Whether its owner's own deadline is what ends it.
     pub(super) fn ends_by_owner(&self) -> bool {
         self.not_after
-            .is_some_and(|not_after| not_after <= self.deadline)
+            .as_ref()
+            .is_some_and(|not_after| **not_after <= self.deadline)
     }
 
     pub(super) fn kind(&self) -> &Arc<Kind> {
@@ -285,5 +288,15 @@ impl Index<usize> for Jobs {
 impl IndexMut<usize> for Jobs {
     fn index_mut(&mut self, key: usize) -> &mut InFlight {
         &mut self.slab[key]
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There may be a million of them.
+    #[test]
+    fn a_request_in_flight_is_small() {
+        assert!(size_of::<InFlight>() <= 200, "{}", size_of::<InFlight>());
     }
 }

@@ -18,6 +18,9 @@ use super::{Engine, Event, Pacing, StopReason};
 /// How much slower a job of unknown status is polled.
 const SLOWLY: u32 = 5;
 
+/// Most records that are waited for while polls are sent.
+const MOST_UNRECORDED: usize = 4096;
+
 /// Different unknown statuses that are told of. Bounds what a server can make us remember.
 const STATUSES_TOLD: usize = 32;
 
@@ -32,7 +35,7 @@ enum Wait {
 impl<T: Transport + 'static> Engine<'_, T> {
     /// Sends the polls that are due, as far as connections, pauses and the poll limiter let them.
     pub(super) fn send_polls(&mut self, now: Instant) {
-        while self.exchanges() < self.settings.max_connections {
+        while self.exchanges() < self.settings.max_connections && !self.recorder_is_behind() {
             let Some(key) = self.due_polls.pop_front() else {
                 return;
             };
@@ -64,6 +67,12 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 (key, client.poll(&remote_id, &kind).await)
             }));
         }
+    }
+
+    /// Whether so many outcomes wait to be recorded that more of them should wait at the service. Where a
+    /// backlog may be away for a while, all that can be learned meanwhile is worth its memory.
+    fn recorder_is_behind(&self) -> bool {
+        self.settings.pacing == Pacing::Own && self.recorder.waiting() >= MOST_UNRECORDED
     }
 
     /// Whether a due poll has to wait after all.

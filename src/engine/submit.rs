@@ -117,7 +117,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
         let now = Instant::now();
         for mut claim in claimed.jobs {
             let resume = std::mem::replace(&mut claim.resume, Resume::Queued);
-            let not_after = claim.not_after.map(|at| now + self.time_until(at));
+            let not_after = claim
+                .not_after
+                .map(|at| Box::new(now + self.time_until(at)));
             let key = self.jobs.insert(InFlight::new(claim, now));
             self.jobs[key].not_after = not_after;
             match resume {
@@ -157,7 +159,11 @@ impl<T: Transport + 'static> Engine<'_, T> {
     /// The next request to be begun. Those that their owners have no more use for end here.
     pub(super) fn next_queued(&mut self, now: Instant) -> Option<usize> {
         while let Some(&key) = self.queued.front() {
-            if self.jobs[key].not_after.is_none_or(|end| now < end) {
+            if self.jobs[key]
+                .not_after
+                .as_ref()
+                .is_none_or(|end| now < **end)
+            {
                 return Some(key);
             }
             self.queued.pop_front();

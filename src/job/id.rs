@@ -1,7 +1,6 @@
 //! Identities: ours of a request, and the service's of a job.
 
 use std::fmt;
-use std::sync::Arc;
 
 use super::has_control;
 
@@ -12,7 +11,7 @@ const LONGEST_REMOTE_ID: usize = 256;
 
 /// What its owner calls a request: unique within a file or a queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(Arc<str>);
+pub struct RequestId(Box<str>);
 
 impl RequestId {
     /// Takes a non-empty id of at most 512 bytes without control characters.
