@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use memchr::memchr3;
+
 use super::site::LONGEST_URL;
 use super::{Allowlist, SiteError};
 
@@ -109,9 +111,8 @@ fn origin(url: &str) -> Option<&str> {
     let authority = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"))?;
-    let bytes = authority.as_bytes();
-    let len = bytes.iter().position(|b| matches!(b, b'/' | b'?' | b'#'));
-    let len = url.len() - authority.len() + len.unwrap_or(bytes.len());
+    let len = memchr3(b'/', b'?', b'#', authority.as_bytes()).unwrap_or(authority.len());
+    let len = url.len() - authority.len() + len;
     (len <= LONGEST_ORIGIN).then(|| &url[..len])
 }
 

@@ -23,8 +23,8 @@ use super::status::Pending;
 const LEAST_JOB: u64 = 32;
 
 /// Rows that are handed over at once, and how often before they are taken.
-const ROWS_AT_ONCE: usize = 1024;
-const HANDED_OVER: usize = 8;
+const ROWS_AT_ONCE: usize = 4096;
+const HANDED_OVER: usize = 16;
 
 /// What the rows of a journal are, beside those of [`Known`].
 #[derive(Debug, Default)]
@@ -129,8 +129,9 @@ impl JobCounts {
 fn take(db: &Connection, keys: &Keys, send: &SyncSender<Vec<Entry>>) -> rusqlite::Result<Census> {
     let mut census = Census::default();
     let mut entries = Vec::with_capacity(ROWS_AT_ONCE);
-    let mut select =
-        db.prepare("SELECT seq, id, fields, state, status, error, api FROM job ORDER BY seq")?;
+    // Most jobs are solved: of them no more is read than is needed.
+    let mut select = db.prepare("SELECT seq, id, fields, state, status FROM job ORDER BY seq")?;
+    let mut select_more = db.prepare("SELECT error, api FROM job WHERE seq = ?1")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         let seq: u32 = row.get(0)?;
@@ -138,8 +139,12 @@ fn take(db: &Connection, keys: &Keys, send: &SyncSender<Vec<Entry>>) -> rusqlite
         let fields: Option<[u8; 16]> = row.get(2)?;
         let state = row.get_ref(3)?.as_str()?;
         let status = row.get_ref(4)?.as_str_or_null()?;
-        let error = row.get_ref(5)?.as_str_or_null()?;
-        census.counts.add(state, status, error, || row.get(6))?;
+        let (error, api): (Option<String>, Option<i64>) = match (state, status) {
+            ("settled", Some("solved")) => (None, None),
+            _ => select_more.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?,
+        };
+        let counts = &mut census.counts;
+        counts.add(state, status, error.as_deref(), || Ok(api))?;
         let standing = match (state, status) {
             ("settled", Some("failed")) => Standing::Failed,
             // A row that had no id of its own is another row once it is mended.
@@ -150,7 +155,6 @@ fn take(db: &Connection, keys: &Keys, send: &SyncSender<Vec<Entry>>) -> rusqlite
                 Standing::Open
             }
             ("waiting", _) => {
-                let api: Option<i64> = row.get(6)?;
                 census.waiting.push((seq, api.unwrap_or_default()));
                 Standing::InFlight
             }

@@ -16,7 +16,7 @@
 
 use std::io::{self, Cursor, Read};
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr_iter, memchr2};
 
 use super::row::{Extent, Row, without_crs};
 
@@ -125,13 +125,12 @@ impl<R: Read> Reader<R> {
     /// Takes the next record out of the buffer; `false` for a blank line, `None` where no whole record is there.
     fn take(&mut self, row: &mut Row) -> Option<bool> {
         let source = &self.buffer[self.at..self.filled];
-        let len = match memchr(self.line_end, source) {
-            Some(len) => len,
-            None if self.has_ended && !source.is_empty() => source.len(),
+        let (len, is_bare) = match memchr2(self.line_end, b'"', source) {
+            Some(len) => (len, source[len] == self.line_end),
+            None if self.has_ended && !source.is_empty() => (source.len(), true),
             None => return None,
         };
         let bare = without_crs(&source[..len], self.line_end);
-        let is_bare = memchr(b'"', bare).is_none();
         let extent = if is_bare {
             row.take_bare(bare, self.delimiter);
             Extent {
@@ -150,7 +149,7 @@ impl<R: Read> Reader<R> {
             false => memchr_iter(self.line_end, &source[..extent.end]).count() as u64,
         };
         self.at += extent.end;
-        Some(!bare.is_empty())
+        Some(!is_bare || !bare.is_empty())
     }
 
     /// Reads on, behind what of the buffer is left.

@@ -2,8 +2,8 @@
 //!
 //! What must stay true: no map over all rows. A row of the journal takes one 16-byte [`Known`] entry; a
 //! row of a file that is not in the journal takes 8 bytes in [`Fresh`] and a bit; a row of a stream 8
-//! bytes in [`Levels`] (16 while two runs are merged). Hashes only make candidates: whoever refuses
-//! a row for its id looks at the id itself ([`Repeats`] by a second, independent hash).
+//! bytes in [`Levels`] (16 while two runs are merged). What finds them ([`Index`]) is a constant. Hashes only make
+//! candidates: whoever refuses a row for its id looks at the id itself ([`Repeats`] by a second, independent hash).
 
 use std::ops::Range;
 
