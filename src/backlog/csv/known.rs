@@ -75,6 +75,8 @@ pub(super) struct Known {
     is_sorted: bool,
     /// Where the next row of the input is expected, before they are sorted.
     next: usize,
+    /// Of generated ids, later rows of a hash were met as expected: perhaps before earlier ones.
+    repeats: bool,
     index: Index,
 }
 
@@ -127,6 +129,16 @@ impl Known {
         self.is_sorted = true;
         self.entries
             .sort_unstable_by_key(|e| (e.hash, e.bits & TAG));
+        if self.repeats {
+            for rows in self.entries.chunk_by_mut(|a, b| a.hash == b.hash) {
+                // As `count_one` would have marked them.
+                let met = rows.iter().filter(|e| e.bits & COUNTED != 0).count();
+                for (n, entry) in rows.iter_mut().enumerate() {
+                    entry.bits &= !COUNTED;
+                    entry.bits |= if n < met { COUNTED } else { 0 };
+                }
+            }
+        }
         self.index = Index::of(self.entries.iter().map(|e| e.hash));
     }
 
@@ -142,11 +154,14 @@ impl Known {
         Some(n)
     }
 
-    /// Marks the entry of the first row of a hash as met, if it is where the input's next row is expected and was
-    /// not met before.
+    /// Marks an entry of a hash as met, if one is where the input's next row is expected. Which one does not matter:
+    /// how many were met is what counts.
     pub(super) fn count_expected(&mut self, hash: u64) -> bool {
-        let expected = self.expected(hash);
-        expected.is_some_and(|n| self.entries[n].bits & TAG == 1 && self.count(n))
+        let Some(n) = self.expected(hash) else {
+            return false;
+        };
+        self.repeats |= self.entries[n].bits & TAG > 1;
+        self.count(n)
     }
 
     /// The entries of a hash.
@@ -249,10 +264,11 @@ impl Known {
     /// Ends a pass in which entries were met by [`count_one`](Self::count_one), and `others` tells how many
     /// more rows of a hash were met: a generated id is in the input where that many rows are.
     pub(super) fn end_pass_of_occurrences(&mut self, others: impl Fn(u64) -> usize) {
-        if !self.is_sorted {
+        if !self.is_sorted && !self.repeats {
             // Each was the first row of its hash, and none was met beside.
             return self.end_pass();
         }
+        self.sort();
         let mut n = 0;
         while n < self.entries.len() {
             let hash = self.entries[n].hash;

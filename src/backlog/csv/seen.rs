@@ -237,7 +237,7 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use super::super::identity::Key;
     use super::super::known::{Entry, Standing};
@@ -305,6 +305,43 @@ mod tests {
             }
             for (hash, occurrence) in numbered {
                 proptest::prop_assert_eq!(seen.take_generated(hash), Some(occurrence));
+            }
+        }
+
+        /// Whatever the order that rows were begun in, and however many left the input or came.
+        #[test]
+        fn the_order_of_the_journal_does_not_matter(
+            rows in proptest::collection::vec(0u64..8, 0..40),
+            begun in proptest::collection::vec((0u64..8, 1u32..4), 0..40),
+            keeps_order: bool,
+        ) {
+            let mut begun = begun;
+            begun.extend(rows.iter().take(20).map(|hash| (*hash, 1)));
+            let mut met = HashSet::new();
+            begun.retain(|entry| met.insert(*entry));
+            if keeps_order {
+                begun.sort_by_key(|(hash, _)| rows.iter().position(|h| h == hash));
+            }
+            let mut journal = Known::default();
+            for (seq, (hash, occurrence)) in (0..).zip(&begun) {
+                journal.push(Entry::new(Key::Generated(*hash, *occurrence), None, seq, Standing::Settled));
+            }
+            let mut seen = Seen::new(journal);
+            rows.iter().for_each(|hash| seen.note_generated(*hash));
+            seen.end_first_pass(false);
+            seen.end_check();
+            let mut present: Vec<u32> = seen.known.present().map(|(seq, _)| seq).collect();
+            present.sort_unstable();
+            let is_there = |(hash, occurrence): &(u64, u32)| {
+                rows.iter().filter(|h| *h == hash).count() >= *occurrence as usize
+            };
+            let expected: Vec<u32> = (0..).zip(&begun).filter(|(_, e)| is_there(e)).map(|(seq, _)| seq).collect();
+            proptest::prop_assert_eq!(present, expected);
+            let mut count = HashMap::<u64, u32>::new();
+            for hash in &rows {
+                let occurrence = count.entry(*hash).or_default();
+                *occurrence += 1;
+                proptest::prop_assert_eq!(seen.take_generated(*hash), Some(*occurrence));
             }
         }
     }
