@@ -2,11 +2,13 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import peers
+from .build import ROOT
 from .process import Fault, prepare
 from .redis import Redis
 from .simulator import Simulator
@@ -88,6 +90,20 @@ class Arena:
             return [(row["id"], row["token"]) for row in csv.DictReader(file)]
 
 
+def write_kind(folder: Path, interval_ms: int) -> Path:
+    """A folder with pollwheel's hCaptcha, polled so often, for `--jobs`."""
+    times = {"first_after": f"{interval_ms}ms", "interval": f"{max(interval_ms, 1)}ms", "timeout": "20h"}
+    text = (ROOT / "jobs" / "hcaptcha.toml").read_text()
+    for key, value in times.items():
+        text, found = re.subn(rf'^{key} = .*$', f'{key} = "{value}"', text, flags=re.M)
+        if found != 1:
+            raise Fault(f"jobs/hcaptcha.toml has no {key}")
+    kinds = folder / "kinds"
+    kinds.mkdir(exist_ok=True)
+    (kinds / "hcaptcha.toml").write_text(text)
+    return kinds
+
+
 class Contestant:
     """One program. `missing` is what it does not do of what pollwheel does."""
 
@@ -120,13 +136,13 @@ class Pollwheel(Contestant):
         return [
             str(arena.binaries / "pollwheel"), "run", *self.ends(arena), "--job", "hcaptcha",
             "--base-url", arena.simulator.url, "--authorized-site", SITE,
-            "--poll-interval", f"{max(load.interval_ms, 1)}ms", "--submit-rate", UNBOUND, "--max-spend", "1000000",
+            "--jobs", str(write_kind(arena.folder, load.interval_ms)), "--submit-rate", UNBOUND, "--max-spend", "1000000",
             "--max-in-flight", str(self.in_flight(load)), "--max-connections", str(load.connections),
             "--summary", str(arena.folder / "summary.json"),
         ]
 
     def in_flight(self, load: Workload) -> int:
-        # Its shortest wait before a poll is a millisecond: with as many jobs as connections, connections would idle.
+        # A job waits while its id is recorded: with as many jobs as connections, connections would idle.
         return load.in_flight if load.interval_ms else 8 * load.connections
 
     def ends(self, arena: Arena) -> list[str]:

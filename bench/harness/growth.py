@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .contestants import SITE, UNBOUND, WEBSITE_KEY, WEBSITE_URL
+from .contestants import SITE, UNBOUND, WEBSITE_KEY, WEBSITE_URL, write_kind
 from .process import Fault, Usage, cpu_s, environment, run, tail
 from .simulator import Simulator
 
@@ -76,8 +76,8 @@ def write_rows(path: Path, rows: int) -> None:
 def command(place: Place, folder: Path, url: str, jobs: int, interval_ms: int) -> list[str]:
     return [
         str(place.binaries / "pollwheel"), "run", "--from", str(folder / "requests.csv"), "--to", str(folder / "results.csv"),
-        "--job", "hcaptcha", "--base-url", url, "--authorized-site", SITE, "--poll-interval", f"{interval_ms}ms",
-        "--submit-rate", UNBOUND, "--max-in-flight", str(jobs), "--timeout", "20h", "--max-spend", "1000000",
+        "--job", "hcaptcha", "--base-url", url, "--authorized-site", SITE, "--jobs", str(write_kind(folder, interval_ms)),
+        "--submit-rate", UNBOUND, "--max-in-flight", str(jobs), "--max-spend", "1000000",
         "--drain-timeout", "0s", "--summary", str(folder / "summary.json"),
     ]
 

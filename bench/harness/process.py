@@ -18,6 +18,10 @@ class Fault(Exception):
     """The measurement is worth nothing: it is ended with this."""
 
 
+class Disturbed(Fault):
+    """The machine was too busy for an even comparison: worth trying again."""
+
+
 @dataclass
 class Usage:
     user_s: float
