@@ -194,7 +194,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::api::{AccountToken, Answer};
+    use crate::api::{AccountToken, Answer, HttpSettings, HttpTransport};
     use crate::job::{Allowlist, Kinds, Micros, RequestId, SiteRule};
 
     /// Gives one answer, and keeps what was sent.
@@ -354,5 +354,19 @@ mod tests {
             sent[1].1,
             br#"{"clientKey":"s3cr3t-account","taskId":"49f9-f60a"}"#
         );
+    }
+
+    /// There is one for each exchange, allocated and moved: what is large in it and seldom needed (the way to
+    /// a new connection) is boxed.
+    #[test]
+    fn the_future_of_an_exchange_is_small() {
+        let http = HttpTransport::new(&HttpSettings::new("http://127.0.0.1:9")).unwrap();
+        let client = Client::new(http, client(ok("")).identity);
+        let kinds = Kinds::built_in();
+        let id = RemoteId::number("7").unwrap();
+        let kind = kinds.get("hcaptcha").unwrap();
+        let poll = size_of_val(&client.poll(&id, kind));
+        let create = size_of_val(&client.create(&request(&kinds)));
+        assert!(poll <= 2048 && create <= 2048, "{poll}, {create}");
     }
 }

@@ -23,7 +23,7 @@ mod verdict;
 
 pub use account::{AccountToken, Identity};
 pub use client::Client;
-pub use http::{HttpSettings, HttpTransport, TransportSetupError};
+pub use http::{HttpClient, HttpSettings, HttpTransport, TransportSetupError};
 pub use look_up::{Balance, LookUpError, Service};
 pub use refusal::{Meaning, RefusalRule, RefusalRules, RuleError};
 pub use reply::{CreateReply, PollReply, Refusal, RefusalCause, RetryAfter};

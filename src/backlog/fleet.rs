@@ -10,12 +10,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Ticket, Waiting};
+use crate::job::Request;
 
 /// What became of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It is durable.
     Done,
+    /// It is durable. So that the request can be created again, here it is: whoever waits for very many jobs
+    /// keeps of each only what polling takes.
+    Recalled(Box<Request>),
     /// A begin is durable, and the limiter that all workers share lets the create leave at this instant.
     Slot(Instant),
     /// Nothing was begun: the next slot of that limiter is at this instant.

@@ -110,6 +110,12 @@ impl MemoryBacklog {
         }
     }
 
+    fn recalled(&self, ticket: Ticket) -> Answer {
+        let n = usize::try_from(ticket.0).expect("a ticket is an index");
+        let request = self.store.borrow().entries[n].request.clone();
+        Answer::Recalled(Box::new(request))
+    }
+
     fn apply(&mut self, ticket: Ticket, record: &Record) -> Result<(), BacklogError> {
         let mut store = self.store.borrow_mut();
         store.applied += 1;
@@ -211,6 +217,7 @@ impl Backlog for MemoryBacklog {
                 source,
             });
         }
+        let mut answers = Vec::with_capacity(batch.len());
         for (ticket, record) in batch {
             if let Some(left) = &mut self.breaks_after {
                 if *left == 0 {
@@ -221,8 +228,12 @@ impl Backlog for MemoryBacklog {
                 *left -= 1;
             }
             self.apply(*ticket, record)?;
+            answers.push(match record {
+                Record::Retry { .. } => self.recalled(*ticket),
+                _ => Answer::Done,
+            });
         }
-        Ok(vec![Answer::Done; batch.len()])
+        Ok(answers)
     }
 
     async fn close(&mut self, _why: &str) -> Result<(), BacklogError> {

@@ -30,7 +30,8 @@ use crate::sink::SinkError;
 
 pub use csv::{
     CrashPoint, CsvBacklog, CsvInput, CsvSettings, CsvSink, GoodRow, GoodRows, InputReport,
-    JournalStatus, LastRun, OpenError, Opened, Pending, RowProblem, check, default_journal,
+    JobCounts, JournalStatus, LastRun, OpenError, Opened, Pending, RowProblem, check,
+    default_journal,
 };
 pub use fleet::{Answer, LeaseClock, News, PollSlots, Wake};
 pub use recorder::{Completion, Recorder, RecorderGone, RecordingEnd};

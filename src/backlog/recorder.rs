@@ -1,20 +1,30 @@
 //! Recording beside the engine: commands in, completions out, batches in between.
 //!
 //! What must stay true: commands of one job are recorded in the order they were given; whatever
-//! arrived while one batch was being recorded forms the next, so that batches grow by themselves
-//! under load and a single job waits for no timer; a completion is sent only once its batch is
-//! durable. There is at most one command per job under way, so both channels, which hold
+//! arrived since one batch was begun forms the next, which is begun [`BATCH_EVERY`] after it at the
+//! earliest (or when [`MANY`] commands wait), so that batches grow by themselves under load and a single job waits for no timer; a
+//! completion is sent only once its batch is durable. There is at most one command per job under way, so both channels, which hold
 //! [`Recorder::channel`]'s `capacity`, never fill up and the two sides can't block each other.
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, Backlog, BacklogError, Claimed, News, PollSlots, Record, Ticket, Wake};
 
 /// Most records of a batch. Bounds the memory of a transaction and the wait for it.
 const LARGEST_BATCH: usize = 512;
+
+/// Least time between the beginnings of two batches, unless many commands wait: a commit costs as much
+/// as some ten records. Small beside an exchange with the service, since what was created and is not
+/// recorded yet may be paid again after a crash.
+const BATCH_EVERY: Duration = Duration::from_millis(10);
+
+/// So many commands are not kept waiting.
+const MANY: usize = 64;
 
 /// How long after a retryable failure the same batch is tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
@@ -73,6 +83,7 @@ pub struct RecorderGone;
 #[derive(Debug)]
 pub struct Recorder {
     commands: mpsc::Sender<Command>,
+    many: Arc<Notify>,
     completions: mpsc::Receiver<Completion>,
 }
 
@@ -80,6 +91,7 @@ pub struct Recorder {
 #[derive(Debug)]
 pub struct RecordingEnd {
     inbox: mpsc::Receiver<Command>,
+    many: Arc<Notify>,
     outbox: mpsc::Sender<Completion>,
 }
 
@@ -90,13 +102,18 @@ impl Recorder {
         // One record per job, and beside them one each of what concerns no job.
         let (commands, inbox) = mpsc::channel(capacity + 8);
         let (outbox, completions) = mpsc::channel(capacity + 8);
-        (
-            Self {
-                commands,
-                completions,
-            },
-            RecordingEnd { inbox, outbox },
-        )
+        let many = Arc::new(Notify::new());
+        let recorder = Self {
+            commands,
+            many: Arc::clone(&many),
+            completions,
+        };
+        let end = RecordingEnd {
+            inbox,
+            many,
+            outbox,
+        };
+        (recorder, end)
     }
 
     /// The engine's end of a recorder that works on a thread of its own, where it may block. The
@@ -210,7 +227,19 @@ impl Recorder {
     }
 
     fn send(&self, command: Command) -> Result<(), RecorderGone> {
-        self.commands.try_send(command).map_err(|_| RecorderGone)
+        self.commands.try_send(command).map_err(|_| RecorderGone)?;
+        // The other end sleeps until its next batch is due; waking it for each command would cost more
+        // than the record.
+        if self.waiting() == MANY {
+            self.many.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Commands that the other end did not take up yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
     }
 }
 
@@ -267,17 +296,28 @@ impl RecordingEnd {
     /// Serves the engine on `backlog` until it closes it or lets go, or until it fails. Blocks where
     /// the backlog does.
     pub async fn serve<B: Backlog>(self, mut backlog: B) {
-        let Self { mut inbox, outbox } = self;
+        let Self {
+            mut inbox,
+            many,
+            outbox,
+        } = self;
         let mut commands = Vec::with_capacity(LARGEST_BATCH);
+        let mut next_batch = Instant::now();
         loop {
+            let arrived = async {
+                // Whichever comes first.
+                let _ = timeout_at(next_batch, many.notified()).await;
+                inbox.recv_many(&mut commands, LARGEST_BATCH).await
+            };
             let wake = tokio::select! {
                 // Leases first: under load there is always a command.
                 biased;
                 wake = backlog.wake() => Some(wake),
-                many = inbox.recv_many(&mut commands, LARGEST_BATCH) => {
+                many = arrived => {
                     if many == 0 {
                         return;
                     }
+                    next_batch = Instant::now() + BATCH_EVERY;
                     None
                 }
             };

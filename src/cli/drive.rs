@@ -15,6 +15,10 @@ use crate::engine::{self, Engine, Pacing, Report, Signal};
 use crate::job::Micros;
 use crate::telemetry::{Distributions, EventLog, Observers, Progress, Screen};
 
+/// Beyond so many requests at a time, those that wait are kept in memory in a short form, and the rest of them
+/// in the journal alone.
+pub(super) const FORGETS_BEYOND: usize = 5_000;
+
 /// Who keeps the rates, and what a run is told of what was before it.
 pub(super) struct Pace {
     spent_before: Micros,
@@ -22,6 +26,7 @@ pub(super) struct Pace {
     patience: Duration,
     lease: Option<LeaseClock>,
     drain_timeout: Duration,
+    forgets_beyond: usize,
 }
 
 impl Pace {
@@ -33,6 +38,7 @@ impl Pace {
             patience: settings.redis_patience,
             lease: None,
             drain_timeout: settings.drain_timeout,
+            forgets_beyond: FORGETS_BEYOND,
         }
     }
 
@@ -44,6 +50,7 @@ impl Pace {
             patience,
             lease: Some(lease),
             drain_timeout: Duration::ZERO,
+            forgets_beyond: usize::MAX,
         }
     }
 }
@@ -146,6 +153,7 @@ fn engine_settings(config: &Config, pace: Pace) -> engine::Settings {
         patience: pace.patience,
         lease: pace.lease,
         drain_timeout: pace.drain_timeout,
+        forgets_beyond: pace.forgets_beyond,
         wall_clock: jiff::Timestamp::now,
     }
 }

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::conclude::{Standing, conclude};
-use super::drive::{Driven, Pace, drive, listen};
+use super::drive::{Driven, FORGETS_BEYOND, Pace, drive, listen};
 use super::preflight::{self, Ahead};
 use super::{ExitCode, Failure, RedisList, RunArgs, Sink, Source, again, print, work};
 use crate::backlog::redis::OpenQueueError;
@@ -143,6 +144,9 @@ async fn unless_stopped<T>(
     }
 }
 
+/// How long settled rows may be collected before they go into the output file together.
+const DELIVER_EVERY: Duration = Duration::from_millis(50);
+
 /// What the backlog is told.
 fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSettings, Failure> {
     let settings = &config.settings;
@@ -181,6 +185,8 @@ fn backlog_settings(config: &Config, from: &Source, to: &Sink) -> Result<CsvSett
         lock_wait: settings.lock_wait,
         wall_clock: jiff::Timestamp::now,
         crash_point: crash_point()?,
+        deliver_every: DELIVER_EVERY,
+        forgets_beyond: FORGETS_BEYOND,
     })
 }
 
@@ -298,7 +304,7 @@ fn tell(
 ) -> Result<(), Failure> {
     let journal = opened.journal.as_deref();
     let read = |path| {
-        JournalStatus::read(path).map_err(|e| {
+        JournalStatus::read_again(path, opened.unchanged.as_ref()).map_err(|e| {
             Failure::new(ExitCode::Io, e)
                 .hint("the journal was moved or removed while the run went on: put it back before the next one")
         })

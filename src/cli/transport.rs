@@ -15,10 +15,11 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Over HTTP to the configured service.
 pub(super) fn http(config: &Config) -> Result<HttpTransport, Failure> {
     HttpTransport::new(&HttpSettings {
-        base_url: config.settings.service().as_str().to_owned(),
+        client: config.settings.http_client,
         connect_timeout: CONNECT_TIMEOUT,
         total_timeout: EXCHANGE_TIMEOUT,
         max_connections: config.settings.max_connections,
+        ..HttpSettings::new(config.settings.service().as_str())
     })
     .map_err(|e| Failure::new(ExitCode::Config, e))
 }

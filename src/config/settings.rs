@@ -14,7 +14,7 @@ use super::value::{
     required, span, switch, word,
 };
 use super::{ConfigError, Provenance};
-use crate::api::Protocol;
+use crate::api::{HttpClient, Protocol};
 use crate::engine::{Rate, UnknownCreatePolicy};
 use crate::job::Micros;
 
@@ -165,6 +165,8 @@ settings! {
     Service protocol: Protocol = required(one_of(PROTOCOLS)), "NAME", "v1";
     /// File that holds the account token; POLLWHEEL_API_TOKEN goes before it
     Service api_token_file: Option<PathBuf> = optional(path), "FILE", "";
+    /// What speaks HTTP to it: hyper, or reqwest, which does the same and takes more CPU time
+    Service http_client: HttpClient = required(one_of(HTTP_CLIENTS)), "NAME", "hyper";
     /// Use a make-believe service inside this process; needs no account token
     Service simulate: bool = switch, "", "false";
     /// Folder of further job kinds, one TOML file each, beside the built-in ones
@@ -261,6 +263,10 @@ settings! {
 }
 
 const PROTOCOLS: &[(&str, Protocol)] = &[("v1", Protocol::V1), ("v2", Protocol::V2)];
+const HTTP_CLIENTS: &[(&str, HttpClient)] = &[
+    (HttpClient::Hyper.as_str(), HttpClient::Hyper),
+    (HttpClient::Reqwest.as_str(), HttpClient::Reqwest),
+];
 const UNKNOWN_CREATE: &[(&str, UnknownCreatePolicy)] = &[
     ("retry", UnknownCreatePolicy::Retry),
     ("fail", UnknownCreatePolicy::Fail),

@@ -48,7 +48,6 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -62,7 +61,7 @@ pub use settings::{Pacing, Rate, Settings, StopReason, Tally};
 pub use crate::backlog::UnknownCreatePolicy;
 
 use health::Health;
-use in_flight::{InFlight, Step};
+use in_flight::{Jobs, Step};
 use limiter::Limiter;
 use share::SharedPace;
 use stop::Mode;
@@ -112,7 +111,7 @@ pub struct Engine<'o, T: Transport> {
     observer: &'o mut dyn Observer,
     signals: mpsc::Receiver<Signal>,
 
-    jobs: Slab<InFlight>,
+    jobs: Jobs,
     queued: VecDeque<usize>,
     sends: VecDeque<usize>,
     due_polls: VecDeque<usize>,
@@ -173,7 +172,7 @@ impl<'o, T: Transport + 'static> Engine<'o, T> {
             recorder,
             observer,
             signals,
-            jobs: Slab::new(),
+            jobs: Jobs::default(),
             queued: VecDeque::new(),
             sends: VecDeque::new(),
             due_polls: VecDeque::new(),
@@ -321,11 +320,7 @@ impl<'o, T: Transport + 'static> Engine<'o, T> {
     fn gauges(&self) -> Gauges {
         Gauges {
             in_flight: self.jobs.len() - self.queued.len(),
-            waiting: self
-                .jobs
-                .iter()
-                .filter(|(_, job)| job.waiting.is_some())
-                .count(),
+            waiting: self.jobs.waiting(),
             exchanges: self.exchanges(),
         }
     }

@@ -18,6 +18,9 @@ use super::{Engine, Event, Pacing, StopReason};
 /// How much slower a job of unknown status is polled.
 const SLOWLY: u32 = 5;
 
+/// Most records that are waited for while polls are sent.
+const MOST_UNRECORDED: usize = 4096;
+
 /// Different unknown statuses that are told of. Bounds what a server can make us remember.
 const STATUSES_TOLD: usize = 32;
 
@@ -32,7 +35,7 @@ enum Wait {
 impl<T: Transport + 'static> Engine<'_, T> {
     /// Sends the polls that are due, as far as connections, pauses and the poll limiter let them.
     pub(super) fn send_polls(&mut self, now: Instant) {
-        while self.exchanges() < self.settings.max_connections {
+        while self.exchanges() < self.settings.max_connections && !self.recorder_is_behind() {
             let Some(key) = self.due_polls.pop_front() else {
                 return;
             };
@@ -48,26 +51,28 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 }
             }
             let job = &mut self.jobs[key];
-            let Some(waiting) = &job.waiting else {
+            let Some(remote_id) = job.job().map(|w| w.remote_id.clone()) else {
                 continue;
             };
             let late = now.saturating_duration_since(job.due);
             job.step = Step::Polling;
-            job.sent_at = now;
+            job.overdue = now >= job.deadline;
             job.hesitated = false;
             job.job_polls += 1;
             self.tally.polls += 1;
             self.health.contact(now);
-            self.observer.on(&Event::PollSent {
-                id: job.request.id(),
-                late,
-            });
-            let (client, kind) = (Rc::clone(&self.client), Arc::clone(job.request.kind()));
-            let remote_id = waiting.remote_id.clone();
+            self.observer.on(&Event::PollSent { id: job.id(), late });
+            let (client, kind) = (Rc::clone(&self.client), Arc::clone(job.kind()));
             self.polls.push(Box::pin(async move {
                 (key, client.poll(&remote_id, &kind).await)
             }));
         }
+    }
+
+    /// Whether so many outcomes wait to be recorded that more of them should wait at the service. Where a
+    /// backlog may be away for a while, all that can be learned meanwhile is worth its memory.
+    fn recorder_is_behind(&self) -> bool {
+        self.settings.pacing == Pacing::Own && self.recorder.waiting() >= MOST_UNRECORDED
     }
 
     /// Whether a due poll has to wait after all.
@@ -171,7 +176,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 policy::Doubts::default()
             }
         };
-        let overdue = job.sent_at >= job.deadline;
+        let overdue = job.overdue;
         let interval = job.kind().interval.max(self.settings.poll_floor);
         match policy::after_poll(reply, overdue, job.attempts_left(), doubts) {
             PollVerdict::Solved(token) => {
@@ -200,7 +205,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             }
             PollVerdict::AgainLater(why) => {
                 self.observer.on(&Event::PollInconclusive {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 let wait = interval + policy::backoff(doubts.count, &mut self.rng);
@@ -213,7 +218,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             }
             PollVerdict::NewAttempt { why, is_billed } => {
                 self.observer.on(&Event::Retrying {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 self.new_attempt(key, is_billed);
@@ -242,7 +247,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             }
             PollVerdict::Doubted(why) => {
                 self.observer.on(&Event::PollInconclusive {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 let wait = interval + policy::backoff(doubts.count, &mut self.rng);
@@ -291,7 +296,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         job.history.polls += polls;
         job.history.failed_attempts += 1;
         job.history.spent = job.history.spent - refund;
-        job.waiting = None;
+        self.jobs.set_job(key, None);
         self.spent = self.spent - refund;
         self.tally.spend = self.tally.spend - refund;
         self.tally.retries += 1;

@@ -71,6 +71,10 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 self.jobs[key].due = at;
                 self.go_on(key, after);
             }
+            Answer::Recalled(request) => {
+                self.jobs[key].recall(*request);
+                self.go_on(key, after);
+            }
             answer => self.not_recorded(key, &after, answer),
         }
     }
@@ -82,13 +86,14 @@ impl<T: Transport + 'static> Engine<'_, T> {
             After::Begun(asked) => self.begun(key, asked),
             After::Created => {
                 let due = job.due;
-                if let Some(waiting) = &job.waiting {
+                if let Some(waiting) = job.job() {
                     let event = Event::Created {
-                        id: job.request.id(),
+                        id: job.id(),
                         remote_id: &waiting.remote_id,
                     };
                     self.observer.on(&event);
                 }
+                self.forget_if_crowded(key);
                 if self.is_drained() {
                     self.release(key, Duration::ZERO);
                 } else {
@@ -96,7 +101,8 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 }
             }
             After::Requeue(delay) => self.requeue(key, delay),
-            After::Finish(class, why) => {
+            After::Finish(end) => {
+                let (class, why) = *end;
                 let status = Status::Failed;
                 self.finish(
                     key,
@@ -117,7 +123,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 }
                 let job = self.jobs.remove(key);
                 let event = Event::Settled {
-                    id: Some(job.request.id()),
+                    id: Some(job.id()),
                     outcome: &outcome,
                 };
                 self.observer.on(&event);
@@ -129,8 +135,16 @@ impl<T: Transport + 'static> Engine<'_, T> {
         }
     }
 
+    /// Of a job that waits among very many, only what polling takes is kept here.
+    pub(super) fn forget_if_crowded(&mut self, key: usize) {
+        if self.jobs.len() > self.settings.forgets_beyond {
+            self.jobs[key].forget();
+        }
+    }
+
     fn requeue(&mut self, key: usize, delay: Duration) {
-        if self.is_stopping() {
+        // A backlog that gives back no fields takes back the request.
+        if self.is_stopping() || self.jobs[key].request().is_none() {
             self.release(key, delay);
         } else if delay.is_zero() {
             self.jobs[key].step = Step::Queued;
@@ -171,7 +185,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         job.history.spent = job.history.spent - refund;
         self.spent = self.spent - refund;
         self.tally.spend = self.tally.spend - refund;
-        let submitted_at = job.waiting.as_ref().map(|w| w.submitted_at);
+        let submitted_at = job.job().map(|w| w.submitted_at);
         let lifetime = job.kind().token_lifetime;
         let outcome = Box::new(Outcome {
             status,
@@ -181,7 +195,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             token,
             error,
             message: message.to_owned(),
-            remote_id: job.waiting.as_ref().map(|w| w.remote_id.clone()),
+            remote_id: job.job().map(|w| w.remote_id.clone()),
             attempts: job.history.creates,
             polls: job.history.polls + job.job_polls,
             submitted_at,

@@ -12,6 +12,10 @@ use crate::job::{ErrorClass, Micros};
 pub struct Settings {
     /// Most requests claimed and not settled at a time.
     pub max_in_flight: usize,
+    /// Beyond so many requests at a time, of one that waits only what polling takes is kept: its fields are
+    /// the backlog's, which has to give them back where it is to be created again
+    /// ([`Answer::Recalled`](crate::backlog::Answer::Recalled)).
+    pub forgets_beyond: usize,
     /// Most HTTP exchanges at a time.
     pub max_connections: usize,
     /// Creates per second.

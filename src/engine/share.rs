@@ -116,7 +116,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 }
             }
             Answer::Learn(waiting) => self.take_over(key, waiting),
-            Answer::Lost | Answer::Done | Answer::Slot(_) => self.drop_lost(key),
+            Answer::Lost | Answer::Done | Answer::Recalled(_) | Answer::Slot(_) => {
+                self.drop_lost(key);
+            }
         }
     }
 
@@ -142,9 +144,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
     /// Forgets a request that is another's.
     fn drop_lost(&mut self, key: usize) {
         let job = self.jobs.remove(key);
-        self.observer.on(&Event::Lost {
-            id: job.request.id(),
-        });
+        self.observer.on(&Event::Lost { id: job.id() });
     }
 
     /// Takes in what happened to the requests that are held.
@@ -170,7 +170,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 self.cancel_timer(key);
                 self.sends.retain(|&k| k != key);
                 self.withdraw_unsent(key);
-            } else if self.jobs[key].waiting.is_none() && self.set_aside(key) {
+            } else if self.jobs[key].job().is_none() && self.set_aside(key) {
                 self.take_over(key, waiting);
             }
         }

@@ -127,11 +127,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 (Some(wanted), _) => *until = Some(wanted),
             },
             Mode::Running => {
-                let in_flight = self
-                    .jobs
-                    .iter()
-                    .filter(|(_, job)| job.waiting.is_some())
-                    .count();
+                let in_flight = self.jobs.waiting();
                 self.observer.on(&Event::Stopping {
                     reason: &reason,
                     in_flight,
@@ -220,9 +216,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
             .filter(|(_, job)| matches!(job.step, Step::Recording(After::Created)));
         for (_, job) in unrecorded {
             is_unrecorded = true;
-            if let Some(waiting) = &job.waiting {
+            if let Some(waiting) = job.job() {
                 let event = Event::Unrecorded {
-                    id: job.request.id(),
+                    id: job.id(),
                     remote_id: &waiting.remote_id,
                 };
                 self.observer.on(&event);
@@ -258,7 +254,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             let Some((key, reply)) = answer else { return };
             if let CreateReply::Created(remote_id) = reply {
                 let event = Event::Unrecorded {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     remote_id: &remote_id,
                 };
                 self.observer.on(&event);

@@ -32,6 +32,10 @@ pub(super) struct Lead {
     recording: Duration,
 }
 
+/// Most creates that are begun and did not leave, for each connection: while one batch of them becomes
+/// durable, those of the batch before are to keep the connections busy.
+const BEGUN_PER_CONNECTION: usize = 4;
+
 impl Lead {
     const SHORTEST: Duration = Duration::from_millis(50);
     const LONGEST: Duration = Duration::from_millis(100);
@@ -113,7 +117,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
         let now = Instant::now();
         for mut claim in claimed.jobs {
             let resume = std::mem::replace(&mut claim.resume, Resume::Queued);
-            let not_after = claim.not_after.map(|at| now + self.time_until(at));
+            let not_after = claim
+                .not_after
+                .map(|at| Box::new(now + self.time_until(at)));
             let key = self.jobs.insert(InFlight::new(claim, now));
             self.jobs[key].not_after = not_after;
             match resume {
@@ -131,13 +137,15 @@ impl<T: Transport + 'static> Engine<'_, T> {
         let job = &mut self.jobs[key];
         let left = left.min(job.kind().timeout);
         self.observer.on(&Event::Adopted {
-            id: job.request.id(),
+            id: job.id(),
             remote_id: &waiting.remote_id,
         });
         let spread = job.kind().interval.mul_f64(self.rng.f64());
         job.deadline = job.bounded(now + left);
         job.due = now + job.kind().interval.max(self.settings.poll_floor) + spread;
-        job.waiting = Some(waiting);
+        self.jobs.set_job(key, Some(&waiting));
+        self.forget_if_crowded(key);
+        let job = &mut self.jobs[key];
         job.step = Step::Waiting;
         job.timer = Some(self.wheel.set(job.due, Timer::Poll(key)));
     }
@@ -151,7 +159,11 @@ impl<T: Transport + 'static> Engine<'_, T> {
     /// The next request to be begun. Those that their owners have no more use for end here.
     pub(super) fn next_queued(&mut self, now: Instant) -> Option<usize> {
         while let Some(&key) = self.queued.front() {
-            if self.jobs[key].not_after.is_none_or(|end| now < end) {
+            if self.jobs[key]
+                .not_after
+                .as_ref()
+                .is_none_or(|end| now < **end)
+            {
                 return Some(key);
             }
             self.queued.pop_front();
@@ -227,7 +239,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             .saturating_sub(self.exchanges() + self.due_polls.len());
         let in_flight = self.jobs.len() - self.queued.len();
         free > 0
-            && self.begun < self.settings.max_connections
+            && self.begun < BEGUN_PER_CONNECTION * self.settings.max_connections
             && in_flight < self.settings.max_in_flight
     }
 
@@ -287,13 +299,13 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 }
             }
             job.step = Step::Creating;
-            job.sent_at = now;
             self.begun -= 1;
             self.health.contact(now);
-            self.observer.on(&Event::CreateSent {
-                id: job.request.id(),
-            });
-            let (client, request) = (Rc::clone(&self.client), Rc::clone(&job.request));
+            self.observer.on(&Event::CreateSent { id: job.id() });
+            let Some(request) = job.request().map(Rc::clone) else {
+                unreachable!("what was forgotten is recalled or released before it is begun again")
+            };
+            let client = Rc::clone(&self.client);
             self.creates.push(Box::pin(
                 async move { (key, client.create(&request).await) },
             ));
@@ -357,7 +369,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 };
                 job.deadline = job.bounded(now + timeout);
                 job.due = now + policy::jittered(first, &mut self.rng);
-                job.waiting = Some(waiting.clone());
+                self.jobs.set_job(key, Some(&waiting));
                 self.record(key, Record::Created(waiting), After::Created);
             }
             CreateVerdict::Withdraw(after) => self.withdraw(key, after, doubts.count),
@@ -365,7 +377,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 self.tally.unknown_creates += 1;
                 self.jobs[key].history.unknown_creates += 1;
                 self.observer.on(&Event::CreateUnknown {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 let delay = policy::backoff(doubts.count, &mut self.rng);
@@ -375,7 +387,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             CreateVerdict::CountAndFail(why) => {
                 self.tally.unknown_creates += 1;
                 self.observer.on(&Event::CreateUnknown {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 self.fail_unknown_create(key, &why);
@@ -393,7 +405,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         let next = match after {
             AfterWithdraw::Unsent(why) | AfterWithdraw::Busy(why) => {
                 self.observer.on(&Event::CreateWithdrawn {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 After::Requeue(policy::backoff(doubts, &mut self.rng))
@@ -404,7 +416,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             }
             AfterWithdraw::Doubted(why) => {
                 self.observer.on(&Event::CreateWithdrawn {
-                    id: self.jobs[key].request.id(),
+                    id: self.jobs[key].id(),
                     why: &why,
                 });
                 if self.health.refused() {
@@ -416,9 +428,9 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 if self.health.bad_request() {
                     self.stop(StopReason::Refusals(why.to_string()));
                 }
-                After::Finish(ErrorClass::Refused, why)
+                After::Finish(Box::new((ErrorClass::Refused, why)))
             }
-            AfterWithdraw::Refused(why) => After::Finish(ErrorClass::Refused, why),
+            AfterWithdraw::Refused(why) => After::Finish(Box::new((ErrorClass::Refused, why))),
             AfterWithdraw::AccountFault(refusal) => {
                 self.stop(StopReason::of_account(&refusal));
                 After::Release(Duration::ZERO)

@@ -100,6 +100,7 @@ impl World {
                 patience: Duration::from_secs(300),
                 lease: None,
                 drain_timeout: Duration::from_secs(30),
+                forgets_beyond: 0,
                 wall_clock,
             },
             protocol: Protocol::V1,

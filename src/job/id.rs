@@ -1,7 +1,8 @@
 //! Identities: ours of a request, and the service's of a job.
 
 use std::fmt;
-use std::sync::Arc;
+
+use super::has_control;
 
 /// Longest id of a request, in bytes.
 const LONGEST_REQUEST_ID: usize = 512;
@@ -10,16 +11,19 @@ const LONGEST_REMOTE_ID: usize = 256;
 
 /// What its owner calls a request: unique within a file or a queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(Arc<str>);
+pub struct RequestId(Box<str>);
 
 impl RequestId {
     /// Takes a non-empty id of at most 512 bytes without control characters.
     #[must_use]
     pub fn try_new(text: &str) -> Option<Self> {
-        let good = !text.is_empty()
-            && text.len() <= LONGEST_REQUEST_ID
-            && !text.chars().any(char::is_control);
-        good.then(|| Self(text.into()))
+        Self::accepts(text).then(|| Self(text.into()))
+    }
+
+    /// Whether a text can be an id.
+    #[must_use]
+    pub fn accepts(text: &str) -> bool {
+        !text.is_empty() && text.len() <= LONGEST_REQUEST_ID && !has_control(text)
     }
 
     /// The id as its owner wrote it.
@@ -41,7 +45,9 @@ impl fmt::Display for RequestId {
 /// larger than any machine integer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RemoteId {
-    /// A JSON number, by its digits.
+    /// A JSON number that is its shortest decimal form: what services send.
+    Small(u64),
+    /// Any other JSON number, by its digits.
     Number(Box<str>),
     /// A JSON string, unescaped.
     Text(Box<str>),
@@ -54,7 +60,10 @@ impl RemoteId {
         let good = digits.len() <= LONGEST_REMOTE_ID
             && digits.bytes().all(|b| b.is_ascii_digit())
             && digits.bytes().any(|b| b != b'0');
-        good.then(|| Self::Number(digits.into()))
+        good.then(|| match digits.parse() {
+            Ok(number) if !digits.starts_with('0') => Self::Small(number),
+            _ => Self::Number(digits.into()),
+        })
     }
 
     /// A usable id from a JSON string: not blank, at most 256 bytes.
@@ -68,6 +77,7 @@ impl RemoteId {
     #[must_use]
     pub fn to_json(&self) -> String {
         match self {
+            Self::Small(number) => number.to_string(),
             Self::Number(digits) => digits.to_string(),
             Self::Text(text) => serde_json::Value::from(&**text).to_string(),
         }
@@ -90,6 +100,7 @@ impl RemoteId {
 impl fmt::Display for RemoteId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Small(number) => number.fmt(f),
             Self::Number(text) | Self::Text(text) => f.write_str(text),
         }
     }
@@ -103,6 +114,9 @@ mod tests {
     fn a_remote_id_goes_back_as_it_came() {
         for json in [
             "123456",
+            "18446744073709551615",
+            "18446744073709551616",
+            "007",
             "\"49f9f60a-c809\"",
             "99999999999999999999999",
             "\"123\"",

@@ -5,7 +5,9 @@
 //! [`Kind::from_toml`]) and cannot be wrong after. A [`Request`] can only be made by
 //! validation against an [`Allowlist`], so code that holds one holds an authorised one.
 
+mod fields;
 mod foreign;
+mod gate;
 mod id;
 mod kind;
 mod located;
@@ -16,13 +18,24 @@ mod request;
 mod site;
 mod state;
 
+pub use fields::{Checked, FieldsHash, FieldsHasher, check_fields};
 pub use foreign::{ForeignText, for_spreadsheet, quoted};
+pub use gate::Gate;
 pub use id::{RemoteId, RequestId};
 pub use kind::{Column, FieldType, Kind, Kinds, Place, ProtocolKind, Role};
 pub use located::{TomlFault, parse_toml};
 pub use money::{Micros, ParseMoneyError};
 pub use nearest::closest;
 pub use outcome::{ErrorClass, Outcome, RESULT_COLUMNS, Status};
-pub use request::{FieldsHash, Problem, Request, Value};
+pub use request::{Problem, Request, Value};
 pub use site::{Allowlist, SiteError, SiteRule};
 pub use state::{State, Transition};
+
+/// Whether a text holds a control character, C1 included.
+fn has_control(text: &str) -> bool {
+    // Most text is plain, which is seen without decoding it.
+    let is_plain = text
+        .bytes()
+        .fold(true, |plain, byte| plain & (0x20..0x7f).contains(&byte));
+    !is_plain && text.chars().any(char::is_control)
+}

@@ -1,16 +1,15 @@
 //! Requests: a kind and its values, checked.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Allowlist, ErrorClass, FieldType, Kind, RequestId, Role, SiteError};
-
-/// Longest text in a field, in bytes.
-const LONGEST_TEXT: usize = 4096;
+use super::fields::check_fields;
+use super::{Allowlist, Checked, ErrorClass, FieldsHash, FieldsHasher, Kind, RequestId, SiteError};
 
 /// A request that may be sent: its values fit its kind and its site is authorised.
 ///
 /// Made by [`Request::validate`] alone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     id: RequestId,
     kind: Arc<Kind>,
@@ -27,10 +26,14 @@ pub enum Value {
     Bool(bool),
 }
 
-/// What makes two requests the same: a hash over the kind's name and the values of its fields,
-/// as they are sent. It does not depend on the order of columns, aliases, or any other column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FieldsHash(pub [u8; 16]);
+impl From<Checked<'_>> for Value {
+    fn from(checked: Checked<'_>) -> Self {
+        match checked {
+            Checked::Text(text) => Self::Text(text.into_owned()),
+            Checked::Bool(yes) => Self::Bool(yes),
+        }
+    }
+}
 
 /// Why a request is not acceptable.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -154,57 +157,31 @@ impl Request {
         field: impl Fn(usize) -> Option<&'a str>,
         sites: &Allowlist,
     ) -> Result<Self, Problem> {
-        let mut values = Vec::with_capacity(kind.columns.len());
-        let mut not_listed = None;
-        let site_key = kind
-            .columns
-            .iter()
-            .position(|c| c.role == Some(Role::SiteKey))
-            .and_then(&field)
-            .map(str::trim);
-        for (n, column) in kind.columns.iter().enumerate() {
-            let name = || column.name.clone();
-            let text = field(n).unwrap_or_default();
-            if text.trim().is_empty() {
-                if column.required {
-                    return Err(Problem::Missing {
-                        column: name(),
-                        kind: kind.name.clone(),
-                    });
-                }
-                values.push(None);
-                continue;
-            }
-            let value = match column.field_type {
-                FieldType::Text => Value::Text(checked_text(text, column.name.as_str())?),
-                FieldType::Bool => Value::Bool(
-                    parse_bool(text).ok_or_else(|| Problem::NotBool { column: name() })?,
-                ),
-                FieldType::Url => match sites.authorize(text, site_key) {
-                    Ok(url) => Value::Text(url),
-                    Err(source) => {
-                        let problem = Problem::Site {
-                            column: name(),
-                            source,
-                        };
-                        if !problem.is_authorization() {
-                            return Err(problem);
-                        }
-                        not_listed.get_or_insert(problem);
-                        continue;
-                    }
-                },
-            };
-            values.push(Some(value));
-        }
-        match not_listed {
-            Some(problem) => Err(problem),
-            None => Ok(Self {
-                id,
-                kind: Arc::clone(kind),
-                values,
-            }),
-        }
+        Self::validate_by(id, kind, field, |url, site_key| {
+            sites.authorize(url, site_key).map(Cow::Owned)
+        })
+    }
+
+    /// As [`validate`](Self::validate), where `authorize` judges the site, such as by a [`Gate`](super::Gate).
+    ///
+    /// # Errors
+    ///
+    /// As [`validate`](Self::validate).
+    pub fn validate_by<'a>(
+        id: RequestId,
+        kind: &Arc<Kind>,
+        field: impl Fn(usize) -> Option<&'a str>,
+        authorize: impl FnMut(&'a str, Option<&str>) -> Result<Cow<'a, str>, SiteError>,
+    ) -> Result<Self, Problem> {
+        let mut values = vec![None; kind.columns.len()];
+        check_fields(kind, field, authorize, |n, value| {
+            values[n] = Some(Value::from(value));
+        })?;
+        Ok(Self {
+            id,
+            kind: Arc::clone(kind),
+            values,
+        })
     }
 
     /// What its owner calls it.
@@ -234,47 +211,16 @@ impl Request {
     /// The hash over kind and values.
     #[must_use]
     pub fn fields_hash(&self) -> FieldsHash {
-        let mut hasher = blake3::Hasher::new();
-        let mut part = |tag: u8, bytes: &[u8]| {
-            hasher.update(&[tag]);
-            hasher.update(&(bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
-        };
-        part(b'k', self.kind.name.as_bytes());
+        let mut hasher = FieldsHasher::default();
+        hasher.begin(&self.kind);
         for (column, value) in self.kind.columns.iter().zip(&self.values) {
-            let Some(value) = value else { continue };
-            part(b'c', column.name.as_bytes());
             match value {
-                Value::Text(text) => part(b't', text.as_bytes()),
-                Value::Bool(b) => part(b'b', &[u8::from(*b)]),
+                Some(Value::Text(text)) => hasher.text(column, text),
+                Some(Value::Bool(yes)) => hasher.bool(column, *yes),
+                None => {}
             }
         }
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        FieldsHash(hash)
-    }
-}
-
-fn checked_text(text: &str, column: &str) -> Result<String, Problem> {
-    let bad = |why| Problem::BadText {
-        column: column.to_owned(),
-        why,
-    };
-    let text = text.trim();
-    if text.len() > LONGEST_TEXT {
-        return Err(bad("is longer than 4096 bytes"));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(bad("contains a control character"));
-    }
-    Ok(text.to_owned())
-}
-
-fn parse_bool(text: &str) -> Option<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" => Some(true),
-        "false" | "0" | "no" => Some(false),
-        _ => None,
+        hasher.finish()
     }
 }
 

@@ -7,8 +7,10 @@ use std::fmt;
 
 use url::{Host, Url};
 
+use super::has_control;
+
 /// Longest URL, in bytes.
-const LONGEST_URL: usize = 8192;
+pub(super) const LONGEST_URL: usize = 8192;
 
 /// Why a URL or a list entry is not acceptable.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -151,23 +153,34 @@ impl Allowlist {
     ///
     /// [`SiteError::BadUrl`] for what is no plain http(s) URL, else that its host or key is not listed.
     pub fn authorize(&self, url: &str, site_key: Option<&str>) -> Result<String, SiteError> {
+        self.decide(url, site_key).map(|pass| pass.url.into())
+    }
+
+    /// As [`authorize`](Self::authorize), with what a [`Gate`](super::Gate) remembers.
+    pub(super) fn decide(&self, url: &str, site_key: Option<&str>) -> Result<Pass, SiteError> {
         let url = parse_url(url)?;
         // A parsed http(s) URL has a host.
         let host = url.host_str().ok_or(SiteError::BadUrl("it has no host"))?;
-        let mut listed = false;
-        for rule in self.0.iter().filter(|rule| rule.covers_host(host)) {
-            listed = true;
-            if rule.covers_key(site_key) {
-                return Ok(url.into());
-            }
+        let covering = || self.0.iter().filter(|rule| rule.covers_host(host));
+        if covering().any(|rule| rule.covers_key(site_key)) {
+            let any_key = covering().any(|rule| rule.covers_key(None));
+            return Ok(Pass { url, any_key });
         }
+        let is_listed = covering().next().is_some();
         let host = host.to_owned();
-        Err(if listed {
+        Err(if is_listed {
             SiteError::KeyNotListed { host }
         } else {
             SiteError::NotListed { host }
         })
     }
+}
+
+/// A URL that may be sent.
+pub(super) struct Pass {
+    pub(super) url: Url,
+    /// Its host is listed for any site key.
+    pub(super) any_key: bool,
 }
 
 /// Parses a URL by the WHATWG rules and refuses what other parsers read otherwise.
@@ -179,7 +192,7 @@ fn parse_url(raw: &str) -> Result<Url, SiteError> {
     if raw.contains('\\') {
         return Err(SiteError::BadUrl("it contains a backslash"));
     }
-    if raw.chars().any(char::is_control) {
+    if has_control(raw) {
         return Err(SiteError::BadUrl("it contains a control character"));
     }
     let Some((scheme, rest)) = raw.split_once("://") else {

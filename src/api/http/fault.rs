@@ -1,11 +1,4 @@
-//! From an error of reqwest to a [`Fault`]: may the service have acted on the request?
-//!
-//! `is_connect` is hyper-util's `ErrorKind::Connect`, which it gives to name resolution, TCP, the TLS
-//! handshake and the time-out over all three, and to nothing after them
-//! (`hyper-util/src/client/legacy/client.rs`, `connect_to`). Where a pooled connection turns out to
-//! be dead before the request was begun, hyper-util takes another one; that is no repetition, since
-//! it does so only with a request that it got back unwritten. Once a byte was written the error is
-//! `SendRequest`, which counts as sent, as does whatever is not known to be otherwise.
+//! What ended an exchange without an answer, and whether the service may have acted on the request.
 //!
 //! Texts name host and port and the kind of fault, so that an operator knows whom to ask; they never
 //! hold a path, a query or a body.
@@ -17,7 +10,8 @@ use std::time::Duration;
 
 use crate::api::Fault;
 
-use super::HttpTransport;
+use super::LARGEST_ANSWER;
+use super::base_url::BaseUrl;
 
 /// How far an exchange had come.
 #[derive(Clone, Copy)]
@@ -28,35 +22,79 @@ pub(super) enum Phase {
     Body,
 }
 
-impl HttpTransport {
-    /// What `e`, met in `phase`, says of the request.
-    pub(super) fn fault(&self, e: &reqwest::Error, phase: Phase) -> Fault {
-        let place = &self.base.place;
-        if e.is_connect() {
-            let within = Millis(self.connect_timeout);
-            return Fault::NotSent(if e.is_dns() {
-                format!("cannot resolve {place}: {}", root_text(e))
-            } else if e.is_timeout() {
-                format!("no connection to {place} within {within}")
-            } else if has_io(e, &[io::ErrorKind::ConnectionRefused]) {
-                format!("connection to {place} refused")
-            } else if self.base.is_https && !chain(e).any(|c| c.to_string().starts_with("tcp ")) {
-                format!("TLS with {place} failed: {}", root_text(e))
-            } else {
-                format!("cannot connect to {place}: {}", root_text(e))
-            });
+/// Makes faults of what ends exchanges with one service.
+#[derive(Clone)]
+pub(super) struct Faults {
+    place: String,
+    is_https: bool,
+    connect_timeout: Duration,
+    total_timeout: Duration,
+}
+
+impl Faults {
+    pub(super) fn new(base: &BaseUrl, connect_timeout: Duration, total_timeout: Duration) -> Self {
+        Self {
+            place: base.place.clone(),
+            is_https: base.is_https,
+            connect_timeout,
+            total_timeout,
         }
+    }
+
+    /// There was no connection in time.
+    pub(super) fn connect_timed_out(&self) -> Fault {
+        let within = Millis(self.connect_timeout);
+        Fault::NotSent(format!("no connection to {} within {within}", self.place))
+    }
+
+    /// There was no connection, because of `e`: nothing was sent. `is_dns`: the name is not known.
+    pub(super) fn connect(&self, e: &(dyn Error + 'static), is_dns: bool) -> Fault {
+        let place = &self.place;
+        Fault::NotSent(if is_dns {
+            format!("cannot resolve {place}: {}", root_text(e))
+        } else if has_io(e, &[io::ErrorKind::TimedOut]) {
+            return self.connect_timed_out();
+        } else if has_io(e, &[io::ErrorKind::ConnectionRefused]) {
+            format!("connection to {place} refused")
+        } else if self.is_https && !chain(e).any(|c| c.to_string().starts_with("tcp ")) {
+            format!("TLS with {place} failed: {}", root_text(e))
+        } else {
+            format!("cannot connect to {place}: {}", root_text(e))
+        })
+    }
+
+    /// A connection was closed as soon as it was made, before anything was written to it.
+    pub(super) fn closed_unsent(&self) -> Fault {
+        Fault::NotSent(format!(
+            "connection to {} closed before the request",
+            self.place
+        ))
+    }
+
+    /// The time of the exchange was over.
+    pub(super) fn timed_out(&self, phase: Phase) -> Fault {
+        let (place, within) = (&self.place, Millis(self.total_timeout));
+        Fault::AfterSend(match phase {
+            Phase::Head => format!("no answer from {place} within {within}"),
+            Phase::Body => format!("answer of {place} not complete within {within}"),
+        })
+    }
+
+    /// The answer is longer than is read.
+    pub(super) fn too_large() -> Fault {
+        const { assert!(LARGEST_ANSWER == 1024 * 1024) };
+        Fault::AfterSend("answer larger than 1 MiB".to_owned())
+    }
+
+    /// The connection broke, or what came is no HTTP.
+    pub(super) fn broken(&self, phase: Phase, e: &(dyn Error + 'static)) -> Fault {
+        let place = &self.place;
         let gone = [
             io::ErrorKind::ConnectionReset,
             io::ErrorKind::ConnectionAborted,
             io::ErrorKind::BrokenPipe,
         ];
-        let within = Millis(self.total_timeout);
         Fault::AfterSend(match phase {
-            Phase::Head if e.is_timeout() => format!("no answer from {place} within {within}"),
-            Phase::Body if e.is_timeout() => {
-                format!("answer of {place} not complete within {within}")
-            }
             Phase::Head if has_io(e, &gone) => {
                 format!("connection to {place} reset before the answer")
             }
@@ -71,7 +109,9 @@ impl HttpTransport {
 }
 
 /// The error and its causes. An `io::Error` passes over the error that it wraps, hence the detour.
-fn chain<'a>(e: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn chain<'a>(
+    e: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(e), |&e: &&'a (dyn Error + 'static)| {
         match e.downcast_ref::<io::Error>() {
             Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),

@@ -1,10 +1,10 @@
 //! A transaction on the journal: what changes in it, and how.
 //!
-//! What must stay true: it is all there or not at all; a statement is prepared once in a batch, so that
-//! a batch of hundreds costs little more than its fsync.
+//! What must stay true: it is all there or not at all; a statement is prepared once by a
+//! connection, which keeps it for the batches that follow.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Statement, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use crate::job::{Outcome, RemoteId, RequestId};
 
@@ -27,7 +27,7 @@ const SQL: [&str; 9] = [
 /// A transaction. Dropped without a commit, it leaves nothing behind.
 pub(super) struct Batch<'a> {
     db: &'a Connection,
-    statements: [Option<Statement<'a>>; SQL.len()],
+    statements: [Option<CachedStatement<'a>>; SQL.len()],
     is_open: bool,
 }
 
@@ -41,13 +41,13 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// A statement, prepared once per batch.
-    fn statement(&mut self, sql: &'static str) -> rusqlite::Result<&mut Statement<'a>> {
+    /// A statement, looked up once per batch.
+    fn statement(&mut self, sql: &'static str) -> rusqlite::Result<&mut CachedStatement<'a>> {
         let n = SQL.iter().position(|s| *s == sql).unwrap_or_default();
         let slot = &mut self.statements[n];
         match slot {
             Some(statement) => Ok(statement),
-            None => Ok(slot.insert(self.db.prepare(sql)?)),
+            None => Ok(slot.insert(self.db.prepare_cached(sql)?)),
         }
     }
 

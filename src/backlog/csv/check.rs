@@ -6,16 +6,18 @@
 
 use std::path::Path;
 
-use crate::job::{Allowlist, FieldsHash, Kinds, Problem, RequestId};
+use crate::job::{Allowlist, FieldsHash, Kinds, Problem, Request};
 
 use super::OpenError;
-use super::header::{Fault, Header, Judge};
-use super::identity::{Key, Keys, RowHash};
+use super::header::{Fault, Header};
+use super::identity::{Keys, RowHash};
 use super::input::{CsvInput, Input, Next};
 use super::journal::Journal;
+use super::judge::{Good, Judge, Look, stored_values};
 use super::known::Known;
-use super::reader::{ReadFault, Row};
+use super::reader::ReadFault;
 use super::report::InputReport;
+use super::row::Row;
 use super::rows::GoodRows;
 use super::seen::Seen;
 use super::storage::open_error;
@@ -88,30 +90,34 @@ pub(super) fn check_rows(
     report: &mut InputReport,
 ) -> Result<(), OpenError> {
     let mut row = Row::default();
+    // Good rows by kind, as the judge numbers them.
+    let mut kinds: Vec<u64> = Vec::new();
+    // The hash of its fields tells whether a row is the one that was begun, or is all that it is known by.
+    let hashes = !keys.own_ids || !seen.known.is_empty();
+    let failed = |e| open_error(Path::new(journal.map_or("journal", Journal::name)), &e);
     while next(input, &mut row, report)? {
         report.rows += 1;
-        let judged = judge.judge(&row);
-        report.add_header_faults(input.header.line, std::mem::take(&mut judge.header_faults));
-        let fields = judged.request.as_ref().ok().map(|r| r.fields_hash());
-        match (&judged.own_id, fields) {
+        let Look { own_id, verdict } = judge.look(&row, hashes);
+        if !judge.header_faults.is_empty() {
+            report.add_header_faults(input.header.line, std::mem::take(&mut judge.header_faults));
+        }
+        let fields = verdict.as_ref().ok().and_then(|good| good.fields);
+        match (own_id, fields) {
             (Some(id), _) => {
-                let hash = keys.hash(id.as_str());
-                let found = find(&seen.known, keys, journal, id, fields);
-                match found.map_err(|e| {
-                    open_error(Path::new(journal.map_or("journal", Journal::name)), &e)
-                })? {
+                let hash = keys.hash(id);
+                match find(&mut seen.known, keys, journal, (id, hash), fields).map_err(failed)? {
                     Found::New => seen.note_new(hash),
                     Found::Known(n) => {
                         seen.note_known(n, hash);
-                        if fields.is_none() {
+                        if verdict.is_err() {
                             // Not acceptable, so there is nothing to be taken up again.
                             seen.known.end_failed(n);
                         }
                     }
                     Found::Changed { n, began } => {
-                        seen.note_known(n, hash);
-                        if let Ok(request) = &judged.request {
-                            report.add(row.line, changed(id, &began, request));
+                        seen.note_changed(n, hash);
+                        if let Ok(request) = judge.judge(&row).request {
+                            report.add(row.line, changed(id, &began, &request));
                         }
                     }
                 }
@@ -121,28 +127,32 @@ pub(super) fn check_rows(
             }
             (None, _) => seen.note_bad(RowHash::of_cells(&row).short()),
         }
-        match judged.request {
-            Ok(request) => match report.kinds.get_mut(&request.kind().name) {
-                Some(rows) => *rows += 1,
-                None => {
-                    report.kinds.insert(request.kind().name.clone(), 1);
+        match verdict {
+            Ok(Good { plan, .. }) => {
+                if plan >= kinds.len() {
+                    kinds.resize(plan + 1, 0);
                 }
-            },
+                kinds[plan] += 1;
+            }
             Err(fault) if fault.is_of_header => {}
             Err(fault) => report.add(row.line, fault),
         }
+    }
+    for (plan, rows) in kinds.into_iter().enumerate().filter(|(_, rows)| *rows > 0) {
+        let name = judge.kind_name(plan).to_owned();
+        *report.kinds.entry(name).or_default() += rows;
     }
     seen.end_first_pass(keys.own_ids);
     if !seen.repeats.is_empty() {
         input.rewind()?;
         while next(input, &mut row, report)? {
-            let Some(id) = judge.judge(&row).own_id else {
+            let Some(id) = judge.id_of(&row) else {
                 continue;
             };
-            let (hash, check) = (keys.hash(id.as_str()), keys.check_hash(id.as_str()));
+            let (hash, check) = (keys.hash(id), keys.check_hash(id));
             if let Some(first_line) = seen.repeats.note(hash, check, row.line) {
                 let problem = Problem::DuplicateId {
-                    id: id.as_str().escape_debug().to_string(),
+                    id: id.escape_debug().to_string(),
                     first_line,
                 };
                 report.add(row.line, Fault::new(Some("id"), problem));
@@ -189,49 +199,69 @@ pub(super) enum Found {
     },
 }
 
-/// Looks an id of the user's up.
+/// Looks an id of the user's up, of which the hash is given.
 pub(super) fn find(
-    known: &Known,
+    known: &mut Known,
     keys: &Keys,
     journal: Option<&Journal>,
-    id: &RequestId,
+    (id, hash): (&str, u64),
     fields: Option<FieldsHash>,
 ) -> rusqlite::Result<Found> {
-    let hash = match keys.key(id.as_str()) {
-        Key::Own(hash) => hash,
-        Key::Generated(hash, occurrence) => {
-            return Ok(known
-                .generated(hash, occurrence)
-                .map_or(Found::New, Found::Known));
-        }
-    };
+    if let Some((hash, occurrence)) = keys.generated(id) {
+        return Ok(known
+            .generated(hash, occurrence)
+            .map_or(Found::New, Found::Known));
+    }
+    if known.is_empty() {
+        return Ok(Found::New);
+    }
+    if let Some(n) = known.expected(hash)
+        && let Some(found) = is_it(known, n, journal, id, fields)?
+    {
+        return Ok(found);
+    }
     for n in known.of_hash(hash) {
-        if fields.and_then(|f| known.has_fields(n, f)) == Some(true) {
-            return Ok(Found::Known(n));
+        if let Some(found) = is_it(known, n, journal, id, fields)? {
+            return Ok(found);
         }
-        // Another id of the same hash, another request of the same id, or one that was never good.
-        let Some(journal) = journal else { continue };
-        let stored = journal.job(known.seq(n))?;
-        if stored.id != *id {
-            continue;
-        }
-        return Ok(match (fields, stored.fields) {
-            (Some(now), Some(then)) if now != then => Found::Changed {
-                n,
-                began: format!("{} {}", stored.kind, stored.request),
-            },
-            _ => Found::Known(n),
-        });
     }
     Ok(Found::New)
 }
 
+/// Whether an entry of an id's hash is of that id; `None` where it is another's.
+fn is_it(
+    known: &Known,
+    n: usize,
+    journal: Option<&Journal>,
+    id: &str,
+    fields: Option<FieldsHash>,
+) -> rusqlite::Result<Option<Found>> {
+    if fields.and_then(|f| known.has_fields(n, f)) == Some(true) {
+        return Ok(Some(Found::Known(n)));
+    }
+    // Another id of the same hash, another request of the same id, or one that was never good.
+    let Some(journal) = journal else {
+        return Ok(None);
+    };
+    let stored = journal.job(known.seq(n))?;
+    if stored.id.as_str() != id {
+        return Ok(None);
+    }
+    Ok(Some(match (fields, stored.fields) {
+        (Some(now), Some(then)) if now != then => Found::Changed {
+            n,
+            began: format!("{} {}", stored.kind, stored.request),
+        },
+        _ => Found::Known(n),
+    }))
+}
+
 /// The fault of a row whose id was begun with other values.
-pub(super) fn changed(id: &RequestId, began: &str, now: &crate::job::Request) -> Fault {
-    let now = format!("{} {}", now.kind().name, super::header::stored_values(now));
+pub(super) fn changed(id: &str, began: &str, now: &Request) -> Fault {
+    let now = format!("{} {}", now.kind().name, stored_values(now));
     let why = format!(
         "id `{}` was begun as {began}, and is now {now}; give what changed a new id",
-        id.as_str().escape_debug()
+        id.escape_debug()
     );
     Fault::malformed(Some("id"), why)
 }

@@ -10,17 +10,19 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::backlog::{BacklogError, Claim, Claimed, Resume, Supply, Ticket, Waiting};
-use crate::job::{ErrorClass, Outcome, Problem, RemoteId, Request, RequestId, State};
+use crate::job::{ErrorClass, Outcome, Problem, RemoteId, Request, State};
 
-use super::check::{Found, changed, find, too_long};
-use super::header::{Fault, Judged, stored_values};
-use super::identity::{Key, RowHash};
+use super::check::too_long;
+use super::header::Fault;
 use super::input::Next;
-use super::journal::{Journal, NewJob, Stored};
+use super::journal::{Journal, NewJob};
+use super::judge::stored_values;
 use super::known::Standing;
 use super::progress::Progress;
-use super::reader::{ReadFault, Row};
+use super::reader::ReadFault;
 use super::report::RowProblem;
+use super::resolve::Resolved;
+use super::row::Row;
 use super::{CsvBacklog, InHand};
 
 /// A claim that goes past rows that are done lets go after this time: records wait for it.
@@ -44,26 +46,9 @@ pub(super) struct Reject {
     pub(super) is_streamed: bool,
 }
 
-/// What a row of the input is to this run.
-enum Resolved {
-    /// Nothing is to be done for it.
-    Skip { id: RequestId },
-    /// It is to be created.
-    Go {
-        request: Request,
-        known: Option<(u32, Standing)>,
-    },
-    /// It is not acceptable.
-    Reject {
-        id: RequestId,
-        fault: Fault,
-        known: Option<u32>,
-    },
-}
-
 impl CsvBacklog {
     pub(super) fn claim_rows(&mut self, max: usize) -> Result<Claimed, BacklogError> {
-        self.deliver()?;
+        self.deliver_if_due()?;
         self.adopt(max)?;
         let began = Instant::now();
         let mut row = Row::default();
@@ -138,52 +123,24 @@ impl CsvBacklog {
                 .job(seq)
                 .map_err(|e| unreadable(&self.journal, &e))?;
             self.to_adopt.pop_front();
-            let Stored {
-                id,
-                fields,
-                kind,
-                request,
-                row,
-                replaces,
-                progress,
-            } = stored;
-            let job = NewJob {
-                id: id.clone(),
-                fields,
-                kind: Some(kind.clone()),
-                request: None,
-            };
-            match (
-                self.judge.judge_stored(id, &kind, &request),
-                progress.waiting.clone(),
-            ) {
+            let judged = self
+                .judge
+                .judge_stored(stored.id.clone(), &stored.kind, &stored.request);
+            let mut in_hand = InHand::stored(stored, seq);
+            match (judged, in_hand.progress.waiting.clone()) {
                 (Ok(request), Some(waiting)) => {
                     let waiting = self.on_this_clock(waiting);
-                    let progress = Progress {
-                        waiting: Some(waiting.clone()),
-                        ..progress
-                    };
-                    self.hand_out(
-                        request,
-                        Resume::Waiting(waiting),
-                        InHand {
-                            job,
-                            seq: Some(seq),
-                            row,
-                            replaces,
-                            progress,
-                            last: None,
-                        },
-                    );
+                    in_hand.progress.waiting = Some(waiting.clone());
+                    self.hand_out(request, Resume::Waiting(waiting), in_hand);
                 }
                 (Err(problem), _) => {
-                    let outcome = self.rejection(&problem, &progress);
+                    let outcome = self.rejection(&problem, &in_hand.progress);
                     self.rejects.push(Reject {
-                        job,
+                        job: in_hand.job,
                         seq: Some(seq),
-                        row,
-                        replaces,
-                        progress,
+                        row: in_hand.row,
+                        replaces: in_hand.replaces,
+                        progress: in_hand.progress,
                         outcome,
                         is_streamed: false,
                     });
@@ -224,7 +181,11 @@ impl CsvBacklog {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let history = in_hand.progress.history;
-        self.jobs.insert(ticket, in_hand);
+        if let Resume::Waiting(_) = resume {
+            self.hold_waiting(ticket, in_hand);
+        } else {
+            self.jobs.insert(ticket, in_hand);
+        }
         self.ready.push_back(Claim {
             ticket,
             request,
@@ -238,17 +199,18 @@ impl CsvBacklog {
     fn take(&mut self, row: &Row) -> Result<(), BacklogError> {
         let resolved = self.resolve(row)?;
         if let Some(places) = &mut self.places {
-            let id = match &resolved {
-                Resolved::Skip { id } | Resolved::Reject { id, .. } => id,
-                Resolved::Go { request, .. } => request.id(),
-            };
+            let id = resolved.id();
             places
                 .push(&self.journal.db, id.as_str())
                 .map_err(|e| unreadable(&self.journal, &e))?;
         }
         match resolved {
             Resolved::Skip { .. } => return Ok(()),
-            Resolved::Go { request, known } => {
+            Resolved::Go { id, known } => {
+                let request = self.judge.judge(row).request.map_err(|fault| {
+                    BacklogError::BadInput(place(&self.input.name, row.line, fault))
+                })?;
+                let request = request.with_id(id);
                 let (progress, replaces) = match known {
                     None => (Progress::default(), false),
                     Some((seq, standing)) => self.earlier(seq, standing)?,
@@ -333,150 +295,15 @@ impl CsvBacklog {
         ))
     }
 
-    /// Finds out what a row is known by, and how it stands. Every row of an input comes here once, in order.
-    fn resolve(&mut self, row: &Row) -> Result<Resolved, BacklogError> {
-        let Judged { own_id, request } = self.judge.judge(row);
-        match (own_id, request) {
-            (Some(id), request) => self.resolve_own(row, id, request),
-            (None, Ok(request)) if !self.keys.own_ids => {
-                let hash = RowHash::of_fields(request.fields_hash());
-                let numbered = self
-                    .seen
-                    .take_generated(hash.short())
-                    .and_then(|n| Some((n, hash.id(n)?)));
-                let Some((occurrence, id)) = numbered else {
-                    return Err(self.file_changed(row));
-                };
-                let known = self.seen.known.generated(hash.short(), occurrence);
-                Ok(self.standing(known, id.clone(), Ok(request.with_id(id))))
-            }
-            (None, Err(fault)) => self.resolve_bad(row, fault),
-            (None, Ok(_)) => self.resolve_bad(row, Fault::new(Some("id"), Problem::BadId)),
-        }
-    }
-
-    fn resolve_own(
-        &mut self,
-        row: &Row,
-        id: RequestId,
-        request: Result<Request, Fault>,
-    ) -> Result<Resolved, BacklogError> {
-        let (hash, check) = (
-            self.keys.hash(id.as_str()),
-            self.keys.check_hash(id.as_str()),
-        );
-        let shown = || id.as_str().escape_debug().to_string();
-        if let Some(first_line) = self
-            .seen
-            .repeats
-            .first_line(hash, check)
-            .filter(|first| *first != row.line)
-        {
-            let problem = Problem::DuplicateId {
-                id: shown(),
-                first_line,
-            };
-            return self.resolve_bad(row, Fault::new(Some("id"), problem));
-        }
-        let again = || {
-            Fault::malformed(
-                Some("id"),
-                format!("id `{}` stands in an earlier row already", shown()),
-            )
-        };
-        let fields = request.as_ref().ok().map(Request::fields_hash);
-        let found = find(
-            &self.seen.known,
-            &self.keys,
-            Some(&self.journal),
-            &id,
-            fields,
-        );
-        match found.map_err(|e| unreadable(&self.journal, &e))? {
-            Found::Known(n) => {
-                if !self.seen.known.count(n) {
-                    return self.resolve_bad(row, again());
-                }
-                Ok(self.standing(Some(n), id, request))
-            }
-            Found::Changed { n, began } => {
-                self.seen.known.count(n);
-                let fault = match &request {
-                    Ok(request) => changed(&id, &began, request),
-                    Err(_) => again(),
-                };
-                self.resolve_bad(row, fault)
-            }
-            Found::New => {
-                if self.seen.take_new(hash) {
-                    return Ok(self.standing(None, id, request));
-                }
-                if self.input.is_file() {
-                    Err(self.file_changed(row))
-                } else {
-                    self.resolve_bad(row, again())
-                }
-            }
-        }
-    }
-
-    /// What becomes of a row that is known by `id`, and stands at that entry of the journal's, if any.
-    fn standing(
-        &self,
-        known: Option<usize>,
-        id: RequestId,
-        request: Result<Request, Fault>,
-    ) -> Resolved {
-        let known = known.map(|n| (self.seen.known.seq(n), self.seen.known.standing(n)));
-        match (known, request) {
-            (Some((_, Standing::Settled | Standing::InFlight)), _) => Resolved::Skip { id },
-            (Some((_, Standing::Failed)), _) if !self.retry_failed => Resolved::Skip { id },
-            (Some((_, Standing::Failed)), Err(_)) => Resolved::Skip { id },
-            (known, Ok(request)) => Resolved::Go { request, known },
-            (known, Err(fault)) => Resolved::Reject {
-                id,
-                fault,
-                known: known.map(|(seq, _)| seq),
-            },
-        }
-    }
-
-    /// A bad row that no id of its own leads to.
-    fn resolve_bad(&mut self, row: &Row, fault: Fault) -> Result<Resolved, BacklogError> {
-        let hash = RowHash::of_cells(row);
-        let occurrence = self.seen.take_bad(hash.short());
-        let Some(id) = hash.id(occurrence) else {
-            return Err(self.file_changed(row));
-        };
-        let known = match self.keys.key(id.as_str()) {
-            Key::Generated(hash, occurrence) => self.seen.known.generated(hash, occurrence),
-            Key::Own(_) => None,
-        };
-        Ok(self.standing(known, id, Err(fault)))
-    }
-
-    fn file_changed(&self, row: &Row) -> BacklogError {
-        let why =
-            "this row was not there when the file was checked: it was changed while it was read";
-        BacklogError::BadInput(place(
-            &self.input.name,
-            row.line,
-            Fault::malformed(None, why),
-        ))
-    }
-
     /// Reads the rows that were not claimed, for the order of the output.
     pub(super) fn place_the_rest(&mut self) -> Result<(), BacklogError> {
         let mut row = Row::default();
         // A stream would have to be waited for.
         while self.input.is_file() && self.read(&mut row)? == Next::Row {
-            let id = match self.resolve(&row)? {
-                Resolved::Skip { id } | Resolved::Reject { id, .. } => id,
-                Resolved::Go { request, .. } => request.id().clone(),
-            };
+            let resolved = self.resolve(&row)?;
             if let Some(places) = &mut self.places {
                 places
-                    .push(&self.journal.db, id.as_str())
+                    .push(&self.journal.db, resolved.id().as_str())
                     .map_err(|e| unreadable(&self.journal, &e))?;
             }
         }
@@ -506,13 +333,13 @@ pub(super) fn crash_outcome(progress: &Progress, error: ErrorClass, now: Timesta
 }
 
 /// The row at hand was read and is not handed out: the run must not go on as if it were.
-fn unreadable(journal: &Journal, e: &rusqlite::Error) -> BacklogError {
+pub(super) fn unreadable(journal: &Journal, e: &rusqlite::Error) -> BacklogError {
     BacklogError::Fatal {
         what: format!("{}: cannot be read: {e}", journal.name()),
     }
 }
 
-fn place(file: &str, line: u64, fault: Fault) -> String {
+pub(super) fn place(file: &str, line: u64, fault: Fault) -> String {
     let Fault {
         column, problem, ..
     } = fault;

@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::job::{FieldsHash, RequestId};
 
-use super::reader::Row;
+use super::row::Row;
 
 /// Hex digits of a hash in a generated id: 96 bits.
 const DIGITS: usize = 24;
@@ -123,12 +123,19 @@ impl Keys {
 
     /// The key of an id. Where the input has ids of its own, only those of bad rows are ours.
     pub(super) fn key(&self, id: &str) -> Key {
-        match parse_generated(id) {
-            Some((hash, occurrence, bad)) if bad || !self.own_ids => {
-                Key::Generated(hash, occurrence)
-            }
-            _ => Key::Own(self.hash(id)),
+        match self.generated(id) {
+            Some((hash, occurrence)) => Key::Generated(hash, occurrence),
+            None => Key::Own(self.hash(id)),
         }
+    }
+
+    /// The hash and the occurrence of an id, if it is one of ours.
+    pub(super) fn generated(&self, id: &str) -> Option<(u64, u32)> {
+        if self.own_ids && !id.starts_with(BAD) {
+            return None;
+        }
+        let (hash, occurrence, bad) = parse_generated(id)?;
+        (bad || !self.own_ids).then_some((hash, occurrence))
     }
 
     /// A hash of an id.

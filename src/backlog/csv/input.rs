@@ -13,7 +13,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use super::OpenError;
-use super::reader::{ReadFault, Reader, Row, SniffFault, Sniffed, sniff};
+use super::reader::{ReadFault, Reader, SniffFault, Sniffed, sniff};
+use super::row::Row;
 
 /// Where requests come from.
 pub enum CsvInput {

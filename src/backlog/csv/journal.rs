@@ -21,14 +21,12 @@ use crate::job::{FieldsHash, Micros, RemoteId, RequestId, State, Status};
 
 use super::OpenError;
 use super::batch::Batch;
-use super::identity::{Key, Keys};
-use super::known::{Known, Standing};
 use super::progress::Progress;
 use super::schema;
 use super::storage::{backlog_error, open_error};
 
 /// How long a reader who holds the journal (a shell with an open transaction) is waited for.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// An open journal.
 pub(super) struct Journal {
@@ -94,17 +92,6 @@ impl RunCounts {
             Status::Rejected => self.rejected += 1,
         }
     }
-}
-
-/// What the rows of a journal are, taken in at start.
-#[derive(Debug, Default)]
-pub(super) struct Census {
-    pub(super) known: Known,
-    pub(super) last_seq: u32,
-    /// Jobs that were begun when the last run was killed.
-    pub(super) submitting: Vec<u32>,
-    /// Jobs that exist, with the API that they live at.
-    pub(super) waiting: Vec<(u32, i64)>,
 }
 
 /// A number of SQLite's, which has no unsigned ones. Counts of ours never reach the sign.
@@ -259,49 +246,6 @@ impl Journal {
         let select =
             "SELECT api FROM api WHERE base_url = ?1 AND protocol = ?2 AND fingerprint = ?3";
         self.db.query_row(select, key, |row| row.get(0)).optional()
-    }
-
-    /// Takes in all rows.
-    pub(super) fn census(&self, keys: &Keys) -> rusqlite::Result<Census> {
-        let rows: i64 = self
-            .db
-            .query_row("SELECT count(*) FROM job", [], |row| row.get(0))?;
-        let mut census = Census {
-            known: Known::with_capacity(usize::try_from(rows).unwrap_or_default()),
-            ..Census::default()
-        };
-        let mut select = self
-            .db
-            .prepare("SELECT seq, id, fields, state, status, api FROM job ORDER BY seq")?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            let seq: u32 = row.get(0)?;
-            let fields: Option<[u8; 16]> = row.get(2)?;
-            let key = keys.key(row.get_ref(1)?.as_str()?);
-            let standing = match (row.get_ref(3)?.as_str()?, row.get_ref(4)?.as_str_or_null()?) {
-                ("settled", Some("failed")) => Standing::Failed,
-                // A row that had no id of its own is another row once it is mended.
-                ("settled", Some("rejected")) if matches!(key, Key::Own(_)) => Standing::Failed,
-                ("settled", _) => Standing::Settled,
-                ("submitting", _) => {
-                    census.submitting.push(seq);
-                    Standing::Open
-                }
-                ("waiting", _) => {
-                    census
-                        .waiting
-                        .push((seq, row.get::<_, Option<i64>>(5)?.unwrap_or_default()));
-                    Standing::InFlight
-                }
-                _ => Standing::Open,
-            };
-            census
-                .known
-                .push(key, fields.map(FieldsHash), seq, standing);
-            census.last_seq = seq;
-        }
-        census.known.sort();
-        Ok(census)
     }
 
     /// One job.

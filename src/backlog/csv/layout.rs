@@ -10,7 +10,7 @@ use crate::sink::{csv, json};
 
 use super::header::{Header, text};
 use super::journal::NewJob;
-use super::reader::Row;
+use super::row::Row;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Source {

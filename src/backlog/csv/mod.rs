@@ -21,15 +21,19 @@
 //! `--ordered` or `--retry-failed` rewrite it; `.bak` of both after `--fresh`. All are 0600.
 
 mod batch;
+mod census;
 mod check;
 mod claim;
 mod crash;
 mod error;
 mod fresh;
 mod header;
+mod hold;
 mod identity;
+mod index;
 mod input;
 mod journal;
+mod judge;
 mod known;
 mod layout;
 mod levels;
@@ -43,7 +47,9 @@ mod record;
 mod recover;
 mod refuse;
 mod report;
+mod resolve;
 mod rewrite;
+mod row;
 mod rows;
 mod schema;
 mod seen;
@@ -51,7 +57,6 @@ mod sink;
 mod start;
 mod status;
 mod storage;
-mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -61,11 +66,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
 
-use super::{Answer, Backlog, BacklogError, Claim, Claimed, Record, Ticket, UnknownCreatePolicy};
+use super::{
+    Answer, Backlog, BacklogError, Claim, Claimed, News, Record, Ticket, UnknownCreatePolicy, Wake,
+};
 use crate::api::Identity;
 use crate::job::{Allowlist, Kinds, Micros, Outcome};
 
+pub use census::JobCounts;
 pub use check::check;
 pub use crash::CrashPoint;
 pub use error::OpenError;
@@ -78,10 +87,10 @@ pub use status::{JournalStatus, LastRun, Pending};
 
 use claim::Reject;
 use crash::Crash;
-use header::Judge;
 use identity::Keys;
 use input::Input;
 use journal::{Journal, NewJob, RunCounts};
+use judge::Judge;
 use layout::Layout;
 use order::Places;
 use progress::Progress;
@@ -131,6 +140,10 @@ pub struct CsvSettings {
     /// A testing aid: where to die.
     #[doc(hidden)]
     pub crash_point: Option<CrashPoint>,
+    /// Beyond so many requests in hand, those whose jobs wait are kept in the journal alone.
+    pub forgets_beyond: usize,
+    /// How long lines that are committed may be collected before they go into the output file together.
+    pub deliver_every: Duration,
 }
 
 /// A CSV file as a backlog. See the module's head.
@@ -165,6 +178,12 @@ pub struct CsvBacklog {
 
     /// What was handed out and not settled.
     jobs: HashMap<Ticket, InHand>,
+    /// The same, of requests whose jobs wait, and that stand in the journal alone: their numbers there.
+    in_journal: BTreeMap<Ticket, u32>,
+    /// Those that the last batch made wait.
+    created: HashSet<Ticket>,
+    /// Beyond so many in memory, those that wait are let go of.
+    forgets_beyond: usize,
     /// The last record of each request that the last batch settled or released: its repeat changes nothing.
     departed: HashMap<Ticket, u64>,
     /// Lines of a batch that went to a stream and whose commit failed.
@@ -174,6 +193,9 @@ pub struct CsvBacklog {
 
     /// Lines that are committed and not in the output file yet.
     pending: VecDeque<(i64, Vec<u8>)>,
+    deliver_every: Duration,
+    /// When lines went to the file last.
+    delivered: Instant,
     /// The last place in the output that was given.
     out_seq: i64,
     /// The last that is durable in the file, and the last that the journal knows to be.
@@ -223,7 +245,7 @@ impl CsvBacklog {
     ///
     /// Where the journal cannot be read.
     pub fn status(&self) -> Result<JournalStatus, BacklogError> {
-        status::of(&self.journal.db, true).map_err(|e| self.journal.error(e))
+        status::of(&self.journal.db, true, None).map_err(|e| self.journal.error(e))
     }
 
     /// Sets prices, by kind, for what is claimed from now on. Adopted jobs keep what was set aside for them.
@@ -246,8 +268,23 @@ impl Backlog for CsvBacklog {
         batch: &[(Ticket, Record)],
         polls: u64,
     ) -> Result<Vec<Answer>, BacklogError> {
+        let answers = self.recall(batch)?;
         self.record_batch(batch, polls)?;
-        Ok(vec![Answer::Done; batch.len()])
+        self.let_go(batch);
+        Ok(answers)
+    }
+
+    async fn wake(&mut self) -> Wake {
+        if self.pending.is_empty() {
+            return std::future::pending().await;
+        }
+        sleep_until(self.delivered + self.deliver_every).await;
+        Wake::Tend
+    }
+
+    async fn tend(&mut self) -> Result<News, BacklogError> {
+        self.deliver()?;
+        Ok(News::default())
     }
 
     async fn close(&mut self, why: &str) -> Result<(), BacklogError> {

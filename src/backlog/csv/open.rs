@@ -3,22 +3,25 @@
 //! What must stay true, in this order: nothing is looked at before it is locked; nothing is written before
 //! the input was found good (but the lock file); nothing is repaired that is not certainly ours.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::job::{Allowlist, Kinds, Micros};
 use crate::sink::file::{real_path, sync_folder};
 
+use super::census::{self, Census, JobCounts};
 use super::check::{check_rows, judge};
 use super::crash::Crash;
-use super::header::Judge;
 use super::identity::Keys;
 use super::input::Input;
-use super::journal::{Census, Journal, RunCounts};
+use super::journal::{Journal, RunCounts};
+use super::judge::Judge;
 use super::layout::Layout;
 use super::order::Places;
 use super::recover::continue_output;
@@ -55,6 +58,8 @@ pub struct Opened {
     pub warnings: Vec<String>,
     /// The check of the input.
     pub report: InputReport,
+    /// Where this run has nothing to do: what the journal's jobs are, and stay.
+    pub unchanged: Option<JobCounts>,
 }
 
 pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenError> {
@@ -126,21 +131,27 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
     if let Some(journal) = &journal {
         refuse_mixing(journal, &shown, is_simulated, place.word())?;
     }
-    let mut census = match &journal {
-        Some(journal) => journal.census(&keys).map_err(failed)?,
-        None => Census::default(),
+    let under_way = match (&journal, &journal_path) {
+        (Some(_), Some(path)) => Some(census::begin(path, &keys).map_err(failed)?),
+        _ => None,
     };
-    let mut seen = Seen::new(std::mem::take(&mut census.known));
-    if input.is_file() {
-        check_rows(
+    let (known, under_way) = under_way.unzip();
+    let mut seen = Seen::new(known.unwrap_or_default());
+    let checked = match input.is_file() {
+        true => check_rows(
             &mut input,
             &mut judge,
             &keys,
             journal.as_ref(),
             &mut seen,
             &mut report,
-        )?;
-    }
+        ),
+        false => Ok(()),
+    };
+    seen.known.complete();
+    let census = under_way.map_or_else(|| Ok(Census::default()), census::UnderWay::end);
+    let census = census.map_err(failed)?;
+    checked?;
     let skip_bad_rows = settings.skip_bad_rows || !input.is_file();
     if report.header_problems > 0 || (report.problem_count > 0 && !skip_bad_rows) {
         return Err(OpenError::BadInput(Box::new(report)));
@@ -156,7 +167,7 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
             journal,
             &shown,
             &keys,
-            &seen.known,
+            &mut seen.known,
             input.is_file(),
         )?);
         let mine = journal.find_api(&settings.identity).map_err(failed)?;
@@ -234,12 +245,17 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
         rejects: Vec::new(),
         told: Vec::new(),
         jobs: HashMap::new(),
+        in_journal: BTreeMap::new(),
+        created: HashSet::new(),
+        forgets_beyond: settings.forgets_beyond,
         departed: HashMap::new(),
         streamed: HashSet::new(),
         next_ticket: 1,
         next_seq: census.last_seq + 1,
         out_seq: pending.back().map_or(durable, |(last, _)| *last),
         pending,
+        deliver_every: settings.deliver_every,
+        delivered: Instant::now(),
         durable,
         checkpointed: durable,
         replacements: replacements.unsigned_abs(),

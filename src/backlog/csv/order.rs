@@ -14,8 +14,8 @@ use super::crash::Crash;
 use super::header::text;
 use super::journal::{Journal, int};
 use super::output::OutputFile;
-use super::reader::Row;
 use super::rewrite::{lines, replace, unreadable};
+use super::row::Row;
 
 /// Ids kept in memory before they are written to the table.
 const BATCH: usize = 4096;

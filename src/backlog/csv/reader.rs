@@ -1,24 +1,27 @@
 //! Records of a CSV file, each with the line it begins in.
 //!
-//! The `csv` crate parses; what it cannot know, or does not say, is added by a tap between it and
-//! the source. What must stay true:
+//! What must stay true:
 //!
+//! - Cells are those that the `csv` crate reads; a test holds both against each other. Of quoting it takes what
+//!   it gets: a quote inside a bare cell is text, and so is what follows a closing quote.
 //! - A record takes about 1 MiB of the source at most: a quote left open in a file of any size is a
 //!   fault, not a full memory.
-//! - A record's line is right after blank lines, CRLF and quoted line ends. The crate's own positions
-//!   are not: blank lines count to the record behind them, and so does the LF of a CRLF.
-//! - A quote that is never closed is a fault of its record. The tap adds two line ends to the source;
-//!   the crate skips them as blank lines, unless a quote is open: then both end up in the record.
+//! - A record's line is right after blank lines, CRLF and quoted line ends.
+//! - A quote that is never closed is a fault of its record.
+//! - More is asked of a source only once all records that it gave were read: a stream's row is not held up by what
+//!   comes behind it.
 //!
 //! Lines end with LF, and CRs right before it belong to the line end; where the header ends with a CR
-//! alone, all lines do. Blank lines are skipped. Of quoting, the crate takes what it gets: a quote
-//! inside a bare cell is text, and so is what follows a closing quote.
+//! alone, all lines do. Blank lines are skipped.
 
 use std::io::{self, Cursor, Read};
 
-use csv::{ByteRecord, ReaderBuilder, Terminator};
+use memchr::{memchr_iter, memchr2};
 
-use super::tap::{LONGEST_RECORD, RecordTooLong, Tap};
+use super::row::{Extent, Row, without_crs};
+
+/// Most bytes of a record, give or take a chunk.
+const LONGEST_RECORD: usize = 1 << 20;
 
 /// Bytes that are asked of a source at once.
 const CHUNK: usize = 1 << 16;
@@ -26,38 +29,11 @@ const CHUNK: usize = 1 << 16;
 /// Delimiters that are looked for in a header.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
-/// A record: its cells, unquoted.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Row {
-    record: ByteRecord,
-    /// Bytes at the end of the last cell that are not of it.
-    cut: usize,
-    /// The line it begins in, from 1.
-    pub(super) line: u64,
-    /// Where it begins and ends in the source, in bytes; its line end belongs to it.
-    pub(super) span: (u64, u64),
-    /// What is wrong with its quoting.
-    pub(super) fault: Option<&'static str>,
-}
+/// What a UTF-8 file may begin with.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
-impl Row {
-    /// The number of cells.
-    pub(super) fn len(&self) -> usize {
-        self.record.len()
-    }
-
-    /// A cell's bytes.
-    pub(super) fn get(&self, n: usize) -> Option<&[u8]> {
-        let cell = self.record.get(n)?;
-        let cut = if n + 1 == self.len() { self.cut } else { 0 };
-        Some(&cell[..cell.len().saturating_sub(cut)])
-    }
-
-    /// All cells.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).filter_map(|n| self.get(n))
-    }
-}
+/// What a quote that is never closed is called.
+const OPEN_QUOTE: &str = "a quote that is opened here is never closed";
 
 /// Why no further record can be read.
 #[derive(Debug)]
@@ -83,32 +59,45 @@ pub(super) enum SniffFault {
 
 /// Reads records from a source.
 pub(super) struct Reader<R> {
-    /// Boxed, since it is large and moved about.
-    csv: Box<csv::Reader<Tap<R>>>,
+    source: R,
     delimiter: u8,
+    line_end: u8,
+    /// What was read of the source: those of its bytes are left that are before `filled` and not before `at`.
+    buffer: Vec<u8>,
+    at: usize,
+    filled: usize,
+    /// Where the buffer begins in the source.
+    offset: u64,
+    /// The line at `at`.
+    line: u64,
+    /// Nothing was read yet.
+    is_new: bool,
+    /// The source has ended, or failed.
+    has_ended: bool,
 }
 
 /// A source whose first bytes were read ahead.
 pub(super) type Sniffed<R> = io::Chain<Cursor<Vec<u8>>, R>;
 
 impl<R: Read> Reader<R> {
-    /// Reads records parted by `delimiter`, whose lines end with LF.
+    /// Reads records parted by `delimiter`, which is ASCII, and whose lines end with LF.
     pub(super) fn new(source: R, delimiter: u8) -> Self {
         Self::with_line_end(source, delimiter, b'\n')
     }
 
-    fn with_line_end(source: R, delimiter: u8, line_end: u8) -> Self {
-        let tap = Tap::new(source, line_end, CHUNK);
-        let csv = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(delimiter)
-            .terminator(Terminator::Any(line_end))
-            .buffer_capacity(CHUNK)
-            .from_reader(tap);
+    /// Reads records whose lines end with `line_end`.
+    pub(super) fn with_line_end(source: R, delimiter: u8, line_end: u8) -> Self {
         Self {
-            csv: Box::new(csv),
+            source,
             delimiter,
+            line_end,
+            buffer: Vec::new(),
+            at: 0,
+            filled: 0,
+            offset: 0,
+            line: 1,
+            is_new: true,
+            has_ended: false,
         }
     }
 
@@ -120,36 +109,87 @@ impl<R: Read> Reader<R> {
     /// Reads the next record into `row`; `false` at the end. After a fault there is no further one.
     pub(super) fn read(&mut self, row: &mut Row) -> Result<bool, ReadFault> {
         loop {
-            match self.csv.read_byte_record(&mut row.record) {
-                Ok(true) => {}
-                Ok(false) => return Ok(false),
-                Err(e) => return Err(self.fault(e)),
+            while self.at < self.filled && self.buffer[self.at] == self.line_end {
+                self.at += 1;
+                self.line += 1;
             }
-            let end = self.csv.position().byte();
-            let ended = self.csv.get_mut().end_record(end);
-            if ended.is_blank {
-                continue;
+            match self.take(row) {
+                Some(true) => return Ok(true),
+                Some(false) => {}
+                None if self.has_ended => return Ok(false),
+                None => self.fill()?,
             }
-            row.line = ended.line;
-            row.span = ended.span;
-            row.cut = ended.cut;
-            row.fault = ended
-                .in_quotes
-                .then_some("a quote that is opened here is never closed");
-            return Ok(true);
         }
     }
 
-    fn fault(&self, error: csv::Error) -> ReadFault {
-        match error.into_kind() {
-            csv::ErrorKind::Io(e) if e.get_ref().is_some_and(|e| e.is::<RecordTooLong>()) => {
-                let line = self.csv.get_ref().line();
-                ReadFault::TooLong { line }
+    /// Takes the next record out of the buffer; `false` for a blank line, `None` where no whole record is there.
+    fn take(&mut self, row: &mut Row) -> Option<bool> {
+        let source = &self.buffer[self.at..self.filled];
+        let (len, is_bare) = match memchr2(self.line_end, b'"', source) {
+            Some(len) => (len, source[len] == self.line_end),
+            None if self.has_ended && !source.is_empty() => (source.len(), true),
+            None => return None,
+        };
+        let bare = without_crs(&source[..len], self.line_end);
+        let extent = if is_bare {
+            row.take_bare(bare, self.delimiter);
+            Extent {
+                end: source.len().min(len + 1),
+                is_open: false,
             }
-            csv::ErrorKind::Io(e) => ReadFault::Io(e),
-            // There is none: bytes are read, of any number of cells.
-            other => ReadFault::Io(io::Error::other(format!("{other:?}"))),
+        } else {
+            row.take_quoted(source, self.delimiter, self.line_end, self.has_ended)?
+        };
+        row.line = self.line;
+        let start = self.offset + self.at as u64;
+        row.span = (start, start + extent.end as u64);
+        row.fault = extent.is_open.then_some(OPEN_QUOTE);
+        self.line += match is_bare {
+            true => 1,
+            false => memchr_iter(self.line_end, &source[..extent.end]).count() as u64,
+        };
+        self.at += extent.end;
+        Some(!is_bare || !bare.is_empty())
+    }
+
+    /// Reads on, behind what of the buffer is left.
+    fn fill(&mut self) -> Result<(), ReadFault> {
+        if self.filled - self.at > LONGEST_RECORD {
+            self.end();
+            return Err(ReadFault::TooLong { line: self.line });
         }
+        if self.at > 0 {
+            self.buffer.copy_within(self.at..self.filled, 0);
+            self.offset += self.at as u64;
+            self.filled -= self.at;
+            self.at = 0;
+        }
+        if self.buffer.len() < self.filled + CHUNK {
+            self.buffer.resize(self.filled + CHUNK, 0);
+        }
+        let free = self.filled..self.filled + CHUNK;
+        let got = loop {
+            match self.source.read(&mut self.buffer[free.clone()]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    self.end();
+                    return Err(ReadFault::Io(e));
+                }
+                Ok(got) => break got,
+            }
+        };
+        self.filled += got;
+        self.has_ended = got == 0;
+        if std::mem::take(&mut self.is_new) && self.buffer[..self.filled].starts_with(BOM) {
+            self.at = BOM.len();
+        }
+        Ok(())
+    }
+
+    /// Nothing comes any more.
+    fn end(&mut self) {
+        self.has_ended = true;
+        self.filled = self.at;
     }
 }
 
@@ -198,11 +238,11 @@ pub(super) fn sniff<R: Read>(
                 counts[n] += 1;
             }
         }
-        if head.len() as u64 > LONGEST_RECORD {
+        if head.len() > LONGEST_RECORD {
             return Err(SniffFault::TooLong);
         }
     }
-    if head.starts_with(b"\xef\xbb\xbf") {
+    if head.starts_with(BOM) {
         head.drain(..3);
     }
     if head.iter().all(|b| matches!(b, b'\n' | b'\r')) {
@@ -226,7 +266,7 @@ mod tests {
 
     use super::*;
 
-    const OPEN: Option<&str> = Some("a quote that is opened here is never closed");
+    const OPEN: Option<&str> = Some(OPEN_QUOTE);
 
     fn read_all(text: &[u8]) -> Vec<(u64, Vec<String>, Option<&'static str>)> {
         let mut reader = sniff(text, None).unwrap();
@@ -314,7 +354,7 @@ mod tests {
             Err(SniffFault::Utf16)
         ));
         assert_eq!(read_all(b"\xef\xbb\xbfid,x\n")[0].1, ["id", "x"]);
-        let long = io::repeat(b'a').take(LONGEST_RECORD + 5000);
+        let long = io::repeat(b'a').take(LONGEST_RECORD as u64 + 5000);
         assert!(matches!(sniff(long, None), Err(SniffFault::TooLong)));
     }
 
@@ -355,8 +395,7 @@ mod tests {
                 Err(ReadFault::TooLong { line: 3 })
             ));
             // As much was asked of the source as a record may take.
-            let handed_out = reader.csv.get_ref().handed_out();
-            assert!(handed_out <= LONGEST_RECORD + 2 * CHUNK as u64);
+            assert!(reader.buffer.len() <= LONGEST_RECORD + 2 * CHUNK);
         }
     }
 

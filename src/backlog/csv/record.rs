@@ -1,7 +1,9 @@
-//! Recording: a batch is one commit, and its outcomes are in the output when it returns.
+//! Recording: a batch is one commit. Its outcomes are in the output when it returns, or, where lines went
+//! there a moment ago, with those of the batches that follow: each way there takes an fsync of its own.
 //!
 //! What must stay true: nothing in memory changes before the commit, so that a batch that fails leaves
-//! nothing behind; what was committed is delivered by this call or by a later one, and a batch that is passed
+//! nothing behind; what was committed is delivered by this call or by a later one, to a file within
+//! `deliver_every` ([`Backlog::wake`](crate::backlog::Backlog::wake) sees to it), and a batch that is passed
 //! again is known by the last record of each of its requests.
 
 use std::collections::HashMap;
@@ -146,7 +148,7 @@ impl CsvBacklog {
         if has_begun {
             self.crash.at("after-begin-commit")?;
         }
-        self.deliver()?;
+        self.deliver_if_due()?;
         self.fold_if_due()
     }
 
@@ -170,6 +172,15 @@ impl CsvBacklog {
         self.checkpointed = self.durable;
     }
 
+    /// [Delivers](Self::deliver), unless that was done a moment ago.
+    pub(super) fn deliver_if_due(&mut self) -> Result<(), BacklogError> {
+        let is_early = self.delivered.elapsed() < self.deliver_every;
+        if is_early && matches!(self.sink, Sink::File(_)) {
+            return Ok(());
+        }
+        self.deliver()
+    }
+
     /// Appends what is committed and not in the output yet. After a failure, the next call goes on.
     pub(super) fn deliver(&mut self) -> Result<(), BacklogError> {
         let Some(&(last, _)) = self.pending.back() else {
@@ -186,6 +197,7 @@ impl CsvBacklog {
                     .collect();
                 output.append(&bytes, &mut self.crash)?;
                 self.pending.clear();
+                self.delivered = Instant::now();
                 self.durable = last;
             }
             Sink::Outbox(outbox) => {

@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 
 use super::OpenError;
-use super::header::Judge;
 use super::identity::Keys;
 use super::input::Input;
 use super::journal::Journal;
+use super::judge::Judge;
 use super::known::Known;
 use super::sink::Place;
 use super::storage::open_error;
@@ -88,14 +88,14 @@ pub(super) fn compare_ids(
     journal: &Journal,
     path: &Path,
     keys: &Keys,
-    known: &Known,
+    known: &mut Known,
     is_file: bool,
 ) -> Result<Option<String>, OpenError> {
     let ids: String = journal
         .meta("ids")
         .map_err(|e| open_error(path, &e))?
         .unwrap_or_default();
-    if ids == ids_word(keys) || known.len() == 0 {
+    if ids == ids_word(keys) || known.is_empty() {
         return Ok(None);
     }
     let what = if keys.own_ids {

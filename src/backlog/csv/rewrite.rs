@@ -28,8 +28,9 @@ use super::header::text;
 use super::journal::{Checkpoint, Journal, beside, int};
 use super::lock;
 use super::output::{OutputFile, Tail};
-use super::reader::{ReadFault, Reader, Row};
+use super::reader::{ReadFault, Reader};
 use super::recover::inspect;
+use super::row::Row;
 use crate::sink::file::{create_new, identity, sync_folder};
 
 /// The file that is about to become the output.

@@ -9,10 +9,12 @@ use std::path::Path;
 use crate::job::{Allowlist, Kinds, Request};
 
 use super::check::{check_rows, judge, open_file, too_long};
-use super::header::{Header, Judge, Judged, text};
+use super::header::{Header, text};
 use super::identity::{Keys, RowHash};
 use super::input::{Input, Next};
-use super::reader::{ReadFault, Row};
+use super::judge::{Judge, Judged};
+use super::reader::ReadFault;
+use super::row::Row;
 use super::seen::Seen;
 use super::{InputReport, OpenError};
 

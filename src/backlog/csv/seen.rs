@@ -2,11 +2,12 @@
 //!
 //! What must stay true: no map over all rows. A row of the journal takes one 16-byte [`Known`] entry; a
 //! row of a file that is not in the journal takes 8 bytes in [`Fresh`] and a bit; a row of a stream 8
-//! bytes in [`Levels`] (16 while two runs are merged). Hashes only make candidates: whoever refuses
-//! a row for its id looks at the id itself ([`Repeats`] by a second, independent hash).
+//! bytes in [`Levels`] (16 while two runs are merged). What finds them ([`Index`]) is a constant. Hashes only make
+//! candidates: whoever refuses a row for its id looks at the id itself ([`Repeats`] by a second, independent hash).
 
 use std::ops::Range;
 
+use super::index::Index;
 use super::known::Known;
 use super::levels::Levels;
 
@@ -14,19 +15,19 @@ use super::levels::Levels;
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
     hashes: Vec<u64>,
+    index: Index,
     taken: Vec<u64>,
 }
 
 impl Fresh {
     fn sort(&mut self) {
         self.hashes.sort_unstable();
+        self.index = Index::of(self.hashes.iter().copied());
         self.taken = vec![0; self.hashes.len().div_ceil(64)];
     }
 
     fn of_hash(&self, hash: u64) -> Range<usize> {
-        let start = self.hashes.partition_point(|h| *h < hash);
-        let end = start + self.hashes[start..].partition_point(|h| *h == hash);
-        start..end
+        self.index.find(hash, |n| self.hashes[n])
     }
 
     /// How many rows of a hash were taken: always the first ones of their range.
@@ -118,6 +119,9 @@ pub(super) struct Seen {
     fresh: Fresh,
     /// Hashes of known rows that were met twice.
     again: Vec<u64>,
+    /// Rows of a file that are bad because their id was begun with other values. Their ids are present, but not
+    /// they.
+    pub(super) changed: u64,
     /// A stream's rows, which no first pass has seen.
     levels: Levels,
     /// Bad rows without an id of their own.
@@ -141,6 +145,12 @@ impl Seen {
         }
     }
 
+    /// First pass: a row with the id of a known one, which was begun with other values.
+    pub(super) fn note_changed(&mut self, n: usize, hash: u64) {
+        self.note_known(n, hash);
+        self.changed += 1;
+    }
+
     /// First pass: a row with an id of its own that is not known.
     pub(super) fn note_new(&mut self, hash: u64) {
         self.fresh.hashes.push(hash);
@@ -148,6 +158,9 @@ impl Seen {
 
     /// First pass: a row without an id of its own.
     pub(super) fn note_generated(&mut self, hash: u64) {
+        if self.known.count_expected(hash) {
+            return;
+        }
         let range = self.known.of_hash(hash);
         if !self.known.count_one(&range) {
             self.fresh.hashes.push(hash);
@@ -224,10 +237,10 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use super::super::identity::Key;
-    use super::super::known::Standing;
+    use super::super::known::{Entry, Standing};
     use super::*;
 
     #[test]
@@ -245,10 +258,9 @@ mod tests {
     fn occurrences_count_over_known_and_new_rows() {
         // Of three equal rows the first and the third were begun.
         let mut known = Known::default();
-        known.push(Key::Generated(9, 1), None, 1, Standing::Settled);
-        known.push(Key::Generated(9, 3), None, 2, Standing::Settled);
-        known.push(Key::Generated(8, 1), None, 3, Standing::Settled);
-        known.sort();
+        known.push(Entry::new(Key::Generated(9, 1), None, 1, Standing::Settled));
+        known.push(Entry::new(Key::Generated(9, 3), None, 2, Standing::Settled));
+        known.push(Entry::new(Key::Generated(8, 1), None, 3, Standing::Settled));
         let mut seen = Seen::new(known);
         for _ in 0..2 {
             seen.note_generated(9);
@@ -282,9 +294,8 @@ mod tests {
                 (*h, *c)
             }).collect();
             for (n, (hash, occurrence)) in numbered.iter().take(known).enumerate() {
-                journal.push(Key::Generated(*hash, *occurrence), None, u32::try_from(n).unwrap(), Standing::Settled);
+                journal.push(Entry::new(Key::Generated(*hash, *occurrence), None, u32::try_from(n).unwrap(), Standing::Settled));
             }
-            journal.sort();
             let mut seen = Seen::new(journal);
             if !stream {
                 rows.iter().for_each(|h| seen.note_generated(*h));
@@ -294,6 +305,43 @@ mod tests {
             }
             for (hash, occurrence) in numbered {
                 proptest::prop_assert_eq!(seen.take_generated(hash), Some(occurrence));
+            }
+        }
+
+        /// Whatever the order that rows were begun in, and however many left the input or came.
+        #[test]
+        fn the_order_of_the_journal_does_not_matter(
+            rows in proptest::collection::vec(0u64..8, 0..40),
+            begun in proptest::collection::vec((0u64..8, 1u32..4), 0..40),
+            keeps_order: bool,
+        ) {
+            let mut begun = begun;
+            begun.extend(rows.iter().take(20).map(|hash| (*hash, 1)));
+            let mut met = HashSet::new();
+            begun.retain(|entry| met.insert(*entry));
+            if keeps_order {
+                begun.sort_by_key(|(hash, _)| rows.iter().position(|h| h == hash));
+            }
+            let mut journal = Known::default();
+            for (seq, (hash, occurrence)) in (0..).zip(&begun) {
+                journal.push(Entry::new(Key::Generated(*hash, *occurrence), None, seq, Standing::Settled));
+            }
+            let mut seen = Seen::new(journal);
+            rows.iter().for_each(|hash| seen.note_generated(*hash));
+            seen.end_first_pass(false);
+            seen.end_check();
+            let mut present: Vec<u32> = seen.known.present().map(|(seq, _)| seq).collect();
+            present.sort_unstable();
+            let is_there = |(hash, occurrence): &(u64, u32)| {
+                rows.iter().filter(|h| *h == hash).count() >= *occurrence as usize
+            };
+            let expected: Vec<u32> = (0..).zip(&begun).filter(|(_, e)| is_there(e)).map(|(seq, _)| seq).collect();
+            proptest::prop_assert_eq!(present, expected);
+            let mut count = HashMap::<u64, u32>::new();
+            for hash in &rows {
+                let occurrence = count.entry(*hash).or_default();
+                *occurrence += 1;
+                proptest::prop_assert_eq!(seen.take_generated(*hash), Some(*occurrence));
             }
         }
     }

@@ -6,8 +6,9 @@ use crate::api::Identity;
 use crate::backlog::UnknownCreatePolicy;
 use crate::job::{ErrorClass, Micros, State};
 
+use super::census::Census;
 use super::claim::{Reject, crash_outcome};
-use super::journal::{Census, NewJob, Stored, int};
+use super::journal::{NewJob, Stored, int};
 use super::known::Standing;
 use super::record::{commit, settle};
 use super::sink::{Sink, write_stream};
@@ -153,7 +154,14 @@ impl CsvBacklog {
         if is_file {
             let present: u64 = counts.values().sum();
             let again = of(Standing::Open) + if self.retry_failed { failed } else { 0 };
-            opened.to_go = Some(opened.report.rows.saturating_sub(present) + again);
+            let to_go = opened.report.rows.saturating_sub(present) + again;
+            opened.to_go = Some(to_go);
+            // A run with nothing to do need not find that out row by row. Its order is found from the rows.
+            let is_done = to_go == 0 && self.seen.changed == 0;
+            self.exhausted |= is_done && self.places.is_none();
+            if is_done && opened.adopted == 0 && opened.unknown_creates == 0 {
+                opened.unchanged = Some(census.counts.clone());
+            }
         } else {
             // What of the journal a stream will bring is not known yet.
             let select = "SELECT count(*) FROM job WHERE state = 'settled'";

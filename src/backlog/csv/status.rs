@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use crate::job::Micros;
 
 use super::OpenError;
+use super::census::JobCounts;
 use super::journal::{beside, check_version};
 use super::lock;
 use super::storage::open_error;
@@ -118,6 +119,15 @@ impl JournalStatus {
     /// [`OpenError::InputUnreadable`] where there is none; [`OpenError::ForeignJournal`] and
     /// [`OpenError::DamagedJournal`] for what is none.
     pub fn read(path: &Path) -> Result<Self, OpenError> {
+        Self::read_again(path, None)
+    }
+
+    /// As [`read`](Self::read), where the journal's jobs may be counted already.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_again(path: &Path, jobs: Option<&JobCounts>) -> Result<Self, OpenError> {
         let journal = find(path);
         let failed = |e| open_error(&journal, &e);
         if let Err(e) = std::fs::metadata(&journal) {
@@ -131,7 +141,7 @@ impl JournalStatus {
         let db = Connection::open_with_flags(&journal, flags).map_err(failed)?;
         db.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
         check_version(&db, &journal)?;
-        let status = of(&db, lock::is_held(&journal)).map_err(failed)?;
+        let status = of(&db, lock::is_held(&journal), jobs).map_err(failed)?;
         Ok(Self { journal, ..status })
     }
 }
@@ -151,18 +161,28 @@ fn find(path: &Path) -> PathBuf {
     }
 }
 
-/// What an open journal says.
-pub(super) fn of(db: &Connection, running: bool) -> rusqlite::Result<JournalStatus> {
+/// What an open journal says. Its jobs are counted, where that is not done yet.
+pub(super) fn of(
+    db: &Connection,
+    running: bool,
+    jobs: Option<&JobCounts>,
+) -> rusqlite::Result<JournalStatus> {
     // One transaction, so that the counts belong together.
     db.execute_batch("BEGIN")?;
-    let status = read(db, running);
+    let jobs = jobs.map_or_else(|| JobCounts::of(db), |jobs| Ok(jobs.clone()));
+    let status = jobs.and_then(|jobs| read(db, running, jobs));
     db.execute_batch("ROLLBACK")?;
     status
 }
 
-fn read(db: &Connection, running: bool) -> rusqlite::Result<JournalStatus> {
+fn read(db: &Connection, running: bool, jobs: JobCounts) -> rusqlite::Result<JournalStatus> {
     let mut status = JournalStatus {
         running,
+        solved: jobs.solved,
+        failed: jobs.failed,
+        rejected: jobs.rejected,
+        pending: jobs.pending,
+        errors: jobs.errors,
         ..JournalStatus::default()
     };
     let text = |key: &str| {
@@ -179,34 +199,13 @@ fn read(db: &Connection, running: bool) -> rusqlite::Result<JournalStatus> {
         .optional()?
         .unwrap_or_default();
 
-    let mut journaled = 0;
-    let mut jobs = db.prepare("SELECT state, status, error, count(*) FROM job GROUP BY 1, 2, 3")?;
-    let mut rows = jobs.query([])?;
-    while let Some(row) = rows.next()? {
-        let count = row.get::<_, i64>(3)?.unsigned_abs();
-        journaled += count;
-        match (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str_or_null()?) {
-            ("settled", Some("solved")) => status.solved += count,
-            ("settled", Some("rejected")) => status.rejected += count,
-            ("settled", _) => status.failed += count,
-            ("submitting", _) => status.pending.submitting += count,
-            ("waiting", _) => status.pending.waiting += count,
-            _ => status.pending.queued += count,
-        }
-        if let (Some(error), "settled") =
-            (row.get::<_, Option<String>>(2)?, row.get_ref(0)?.as_str()?)
-        {
-            *status.errors.entry(error).or_default() += count;
-        }
+    let mut waiting_at = BTreeMap::<String, u64>::new();
+    for (api, count) in jobs.waiting {
+        let select = "SELECT base_url FROM api WHERE api = ?1";
+        let url = db.query_row(select, [api], |row| row.get(0)).optional()?;
+        *waiting_at.entry(url.unwrap_or_default()).or_default() += count;
     }
-    let mut waiting = db.prepare(
-        "SELECT coalesce(base_url, ''), count(*) FROM job LEFT JOIN api USING (api) WHERE state = 'waiting' GROUP BY 1",
-    )?;
-    status.waiting_at = waiting
-        .query_map([], |row| {
-            Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
-        })?
-        .collect::<rusqlite::Result<_>>()?;
+    status.waiting_at = waiting_at.into_iter().collect();
 
     let sums = "SELECT coalesce(sum(creates), 0), coalesce(sum(unknown_creates), 0), coalesce(sum(polls), 0), \
                 coalesce(sum(retries), 0), coalesce(sum(spend), 0), coalesce(sum(elapsed_ms), 0) FROM run";
@@ -242,10 +241,10 @@ fn read(db: &Connection, running: bool) -> rusqlite::Result<JournalStatus> {
     if let Some((last, rows)) = last.optional()? {
         status.last_run = Some(last);
         // A stream of which less was read than an earlier run has settled is no smaller for it.
-        status.total = rows.map(natural).map(|rows| rows.max(journaled));
+        status.total = rows.map(natural).map(|rows| rows.max(jobs.all));
     }
     if let Some(total) = status.total {
-        status.pending.queued += total - journaled;
+        status.pending.queued += total - jobs.all;
     }
     Ok(status)
 }

@@ -3,9 +3,12 @@
 
 mod conformance;
 mod guard;
+mod judging;
 mod kill;
 mod model;
+mod once;
 mod outbox;
+mod reference;
 mod resume;
 mod rewrites;
 mod rows;
@@ -69,6 +72,8 @@ impl Bench {
             lock_wait: Duration::ZERO,
             wall_clock: || Timestamp::from_millisecond(1_700_000_000_000).unwrap(),
             crash_point: None,
+            deliver_every: Duration::ZERO,
+            forgets_beyond: usize::MAX,
         }
     }
 

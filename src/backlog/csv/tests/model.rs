@@ -20,6 +20,8 @@ enum Op {
     StepAndDie(Vec<(usize, usize)>, &'static str),
     /// The same, but the output cannot be written at first.
     StepOnFullDisk(Vec<(usize, usize)>),
+    /// What was collected for the output goes there.
+    Tend,
     /// The process is killed.
     Die,
     /// The process ends in good order.
@@ -41,6 +43,7 @@ fn op() -> impl Strategy<Value = Op> {
         10 => steps().prop_map(Op::Step),
         2 => (steps(), points).prop_map(|(steps, point)| Op::StepAndDie(steps, point)),
         1 => steps().prop_map(Op::StepOnFullDisk),
+        2 => Just(Op::Tend),
         1 => Just(Op::Die),
         1 => Just(Op::Close),
     ]
@@ -140,11 +143,19 @@ struct Process<'a> {
     bench: &'a Bench,
     backlog: CsvBacklog,
     in_hand: BTreeMap<String, Ticket>,
+    /// Lines are collected for the output, until somebody asks for them; what waits is kept in the journal
+    /// alone.
+    collects: bool,
 }
 
 impl<'a> Process<'a> {
-    fn start(bench: &'a Bench, model: &Model) -> Self {
-        let (backlog, opened) = bench.open();
+    fn start(bench: &'a Bench, model: &Model, collects: bool) -> Self {
+        let (backlog, opened) = bench.open_with(|settings| {
+            if collects {
+                settings.deliver_every = Duration::from_hours(1);
+                settings.forgets_beyond = 1;
+            }
+        });
         let in_state = |state| {
             model
                 .rows
@@ -162,6 +173,7 @@ impl<'a> Process<'a> {
             bench,
             backlog,
             in_hand: BTreeMap::new(),
+            collects,
         }
     }
 
@@ -211,13 +223,25 @@ impl<'a> Process<'a> {
     }
 
     fn die(self, model: &mut Model) -> Process<'a> {
-        let bench = self.bench;
+        let (bench, collects) = (self.bench, self.collects);
         drop(self);
         model.restart();
-        Process::start(bench, model)
+        Process::start(bench, model, collects)
     }
 
-    /// What a reader sees is what is known, at every instant.
+    /// What a reader sees is what is known, at every instant; of what is collected, a part.
+    fn check_output_now(&self, model: &Model) {
+        if !self.collects {
+            self.check_output(model);
+            return;
+        }
+        for (id, status) in self.bench.results() {
+            let known = model.rows[&id].status.map(Status::as_str);
+            assert_eq!(known, Some(status.as_str()), "{id}");
+        }
+    }
+
+    /// What a reader sees is what is known.
     fn check_output(&self, model: &Model) {
         let mut seen = self.bench.results();
         seen.sort();
@@ -229,11 +253,11 @@ impl<'a> Process<'a> {
     }
 }
 
-fn play(ops: Vec<Op>) {
+fn play(ops: Vec<Op>, collects: bool) {
     let ids: Vec<String> = (0..ROWS).map(|n| format!("r{n}")).collect();
     let bench = Bench::of(&ids.iter().map(String::as_str).collect::<Vec<_>>());
     let mut model = Model::default();
-    let mut process = Process::start(&bench, &model);
+    let mut process = Process::start(&bench, &model, collects);
     for op in ops {
         match op {
             Op::Claim(max) => {
@@ -243,6 +267,11 @@ fn play(ops: Vec<Op>) {
                 let batch = process.batch(&steps, &mut model);
                 record(&mut process.backlog, &batch).unwrap();
                 process.forget_settled(&model);
+                process.check_output_now(&model);
+            }
+            Op::Tend => {
+                let tended = process.backlog.tend().now_or_never();
+                tended.unwrap().unwrap();
                 process.check_output(&model);
             }
             Op::StepAndDie(steps, point) => {
@@ -267,7 +296,7 @@ fn play(ops: Vec<Op>) {
                     .iter()
                     .any(|(_, r)| matches!(r, Record::Finish { .. }));
                 match record(&mut process.backlog, &batch) {
-                    Ok(()) => assert!(!has_line),
+                    Ok(()) => assert!(!has_line || collects),
                     Err(e) => assert!(matches!(e, BacklogError::Retryable { .. }), "{e}"),
                 }
                 let Sink::File(output) = &mut process.backlog.sink else {
@@ -276,7 +305,7 @@ fn play(ops: Vec<Op>) {
                 output.file.handle = writable;
                 record(&mut process.backlog, &batch).unwrap();
                 process.forget_settled(&model);
-                process.check_output(&model);
+                process.check_output_now(&model);
             }
             Op::Die => process = process.die(&mut model),
             Op::Close => {
@@ -317,7 +346,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_lost_and_nothing_doubled(ops in prop::collection::vec(op(), 5..40)) {
-        play(ops);
+    fn nothing_is_lost_and_nothing_doubled(ops in prop::collection::vec(op(), 5..40), collects: bool) {
+        play(ops, collects);
     }
 }

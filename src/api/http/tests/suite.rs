@@ -4,12 +4,14 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::*;
-use crate::api::RetryAfter;
+use super::CLIENT;
+use crate::api::http::{HttpSettings, HttpTransport, LARGEST_ANSWER};
+use crate::api::{Answer, Fault, RetryAfter, Transport};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
@@ -99,8 +101,15 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     Some((head, String::from_utf8(body).unwrap()))
 }
 
+fn settings(url: &str) -> HttpSettings {
+    HttpSettings {
+        client: CLIENT,
+        ..HttpSettings::new(url)
+    }
+}
+
 fn transport(url: &str) -> HttpTransport {
-    HttpTransport::new(&HttpSettings::new(url)).unwrap()
+    HttpTransport::new(&settings(url)).unwrap()
 }
 
 async fn post(url: &str) -> Result<Answer, Fault> {
@@ -114,7 +123,7 @@ async fn post_within(url: &str, connect: u64, total: u64) -> Result<Answer, Faul
     let settings = HttpSettings {
         connect_timeout: Duration::from_millis(connect),
         total_timeout: Duration::from_millis(total),
-        ..HttpSettings::new(url)
+        ..settings(url)
     };
     HttpTransport::new(&settings)
         .unwrap()
@@ -220,25 +229,13 @@ async fn a_refused_connection_is_not_sent() {
     assert_eq!(why, format!("connection to {place} refused"));
 }
 
-/// Knows no name. The real resolver would ask beyond this machine.
-struct NoNames;
-
-impl reqwest::dns::Resolve for NoNames {
-    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        Box::pin(std::future::ready(Err("no such name".into())))
-    }
-}
-
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_not_sent() {
-    let http = reqwest::Client::builder()
-        .dns_resolver(Arc::new(NoNames))
-        .build()
-        .unwrap();
-    let transport = HttpTransport {
-        http,
-        ..transport("https://solver.invalid")
+    let settings = HttpSettings {
+        knows_no_names: true,
+        ..settings("https://solver.invalid")
     };
+    let transport = HttpTransport::new(&settings).unwrap();
     let why = not_sent(transport.post("/", vec![]).await);
     assert_eq!(why, "cannot resolve solver.invalid:443: no such name");
 }
@@ -437,7 +434,8 @@ async fn retry_after_comes_with_the_answer() {
 /// The environment can only be set for a child, which is this very test.
 #[tokio::test]
 async fn proxies_of_the_environment_are_not_used() {
-    const NAME: &str = "api::http::tests::proxies_of_the_environment_are_not_used";
+    let module = module_path!().split_once("::").unwrap().1;
+    let name = format!("{module}::proxies_of_the_environment_are_not_used");
     const VARIABLES: [&str; 3] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY"];
     // Nothing listens there: whatever is sent by this proxy fails.
     const NOWHERE: &str = "http://127.0.0.1:9";
@@ -450,7 +448,7 @@ async fn proxies_of_the_environment_are_not_used() {
         return;
     }
     let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([NAME, "--exact", "--test-threads=1"])
+        .args([&name, "--exact", "--test-threads=1"])
         .envs(VARIABLES.map(|name| (name, NOWHERE)))
         .env_remove("NO_PROXY")
         .env_remove("no_proxy")
