@@ -41,6 +41,8 @@ fn open(folder: &Path, count: usize) -> CsvBacklog {
         lock_wait: Duration::ZERO,
         wall_clock: Timestamp::now,
         crash_point: None,
+        deliver_every: Duration::ZERO,
+        forgets_beyond: usize::MAX,
     };
     CsvBacklog::open(settings).unwrap().0
 }

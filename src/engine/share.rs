@@ -115,7 +115,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                     self.open_gate_at(Instant::now() + SPEND_AGAIN);
                 }
             }
-            Answer::Learn(waiting) => self.take_over(key, waiting),
+            Answer::Learn(waiting) => self.take_over(key, &waiting),
             Answer::Lost | Answer::Done | Answer::Recalled(_) | Answer::Slot(_) => {
                 self.drop_lost(key);
             }
@@ -132,7 +132,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
     }
 
     /// A request has a job that an earlier owner made.
-    fn take_over(&mut self, key: usize, waiting: Waiting) {
+    fn take_over(&mut self, key: usize, waiting: &Waiting) {
         self.jobs[key].job_polls = 0;
         self.adopt(key, waiting, Instant::now());
         if self.is_drained() {
@@ -171,7 +171,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 self.sends.retain(|&k| k != key);
                 self.withdraw_unsent(key);
             } else if self.jobs[key].job().is_none() && self.set_aside(key) {
-                self.take_over(key, waiting);
+                self.take_over(key, &waiting);
             }
         }
     }

@@ -125,14 +125,14 @@ impl<T: Transport + 'static> Engine<'_, T> {
             match resume {
                 _ if self.is_stopping() => self.release(key, Duration::ZERO),
                 Resume::Queued => self.queued.push_back(key),
-                Resume::Waiting(waiting) => self.adopt(key, waiting, now),
+                Resume::Waiting(waiting) => self.adopt(key, &waiting, now),
             }
         }
     }
 
     /// A job of an earlier process goes on, for the time it has left. Nobody knows when it was polled
     /// last, so the first poll waits a whole interval.
-    pub(super) fn adopt(&mut self, key: usize, waiting: Waiting, now: Instant) {
+    pub(super) fn adopt(&mut self, key: usize, waiting: &Waiting, now: Instant) {
         let left = self.time_until(waiting.deadline);
         let job = &mut self.jobs[key];
         let left = left.min(job.kind().timeout);
@@ -143,7 +143,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         let spread = job.kind().interval.mul_f64(self.rng.f64());
         job.deadline = job.bounded(now + left);
         job.due = now + job.kind().interval.max(self.settings.poll_floor) + spread;
-        self.jobs.set_job(key, Some(&waiting));
+        self.jobs.set_job(key, Some(waiting));
         self.forget_if_crowded(key);
         let job = &mut self.jobs[key];
         job.step = Step::Waiting;
