@@ -324,17 +324,24 @@ async fn attend<B: Backlog>(
 /// Does what the engine wants done.
 async fn serve_one<B: Backlog>(
     backlog: &mut B,
-    work: Work,
+    mut work: Work,
     outbox: &mpsc::Sender<Completion>,
 ) -> Result<GoesOn, BacklogError> {
     if let Some(pause) = work.pause {
         insist(backlog, outbox, async |b| b.penalise(pause).await).await?;
     }
     if !work.batch.is_empty() {
-        let record = async |b: &mut B| b.record(&work.batch, work.polls).await;
-        let answers = insist(backlog, outbox, record).await?;
+        let record = async |b: &mut B| match work.claim {
+            Some(max) => b.record_and_claim(&work.batch, work.polls, max).await,
+            None => Ok((b.record(&work.batch, work.polls).await?, None)),
+        };
+        let (answers, claimed) = insist(backlog, outbox, record).await?;
         let recorded = work.tags.into_iter().zip(answers).collect();
         say(outbox, Completion::Recorded(recorded)).await;
+        if let Some(claimed) = claimed {
+            work.claim = None;
+            say(outbox, Completion::Claimed(claimed)).await;
+        }
     }
     if let Some(many) = work.poll_slots {
         let slots = insist(backlog, outbox, async |b| b.poll_slots(many).await).await?;

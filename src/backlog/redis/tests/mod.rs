@@ -1,8 +1,10 @@
 //! Against a real redis-server.
 
 mod admit;
+mod alone;
 mod calls;
 mod conformance;
+mod cost;
 mod dump;
 mod failover;
 mod fleet;
