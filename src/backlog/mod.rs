@@ -251,6 +251,11 @@ pub trait Backlog {
         async move { Ok((self.record(batch, polls).await?, None)) }
     }
 
+    /// Batches are no closer to each other than this, so that under load more comes together in each.
+    fn gather(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Puts everything in its final place at the end of a run (ordering, checkpoint), notes `why` it
     /// ended, and lets go.
     ///

@@ -2,7 +2,7 @@
 //!
 //! What must stay true: commands of one job are recorded in the order they were given; whatever
 //! arrived while one batch was being recorded forms the next, so that batches grow by themselves
-//! under load and a single job waits for no timer; a completion is sent only once its batch is
+//! under load and a single job waits for no timer (but for [`Backlog::gather`], a few milliseconds); a completion is sent only once its batch is
 //! durable. There is at most one command per job under way, so both channels, which hold
 //! [`Recorder::channel`]'s `capacity`, never fill up and the two sides can't block each other.
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::{Answer, Backlog, BacklogError, Claimed, News, PollSlots, Record, Ticket, Wake};
 
@@ -269,6 +270,8 @@ impl RecordingEnd {
     pub async fn serve<B: Backlog>(self, mut backlog: B) {
         let Self { mut inbox, outbox } = self;
         let mut commands = Vec::with_capacity(LARGEST_BATCH);
+        let gather = backlog.gather();
+        let mut next_batch = Instant::now();
         loop {
             let wake = tokio::select! {
                 // Leases first: under load there is always a command.
@@ -281,6 +284,17 @@ impl RecordingEnd {
                     None
                 }
             };
+            if wake.is_none() && !gather.is_zero() {
+                if Instant::now() < next_batch {
+                    tokio::time::sleep_until(next_batch).await;
+                    while commands.len() < LARGEST_BATCH
+                        && let Ok(command) = inbox.try_recv()
+                    {
+                        commands.push(command);
+                    }
+                }
+                next_batch = Instant::now() + gather;
+            }
             let done = match wake {
                 Some(wake) => attend(&mut backlog, wake, &outbox).await,
                 None => serve_one(&mut backlog, Work::of(&mut commands), &outbox).await,

@@ -34,10 +34,12 @@ const TAKES: u32 = 20;
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Nothing is looked for sooner than after this time, however soon a lease ends.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
-/// Where requests trickle in, what came in this time is taken up together.
-const GATHER: Duration = Duration::from_millis(50);
-/// They trickle in where two looks that brought something are no further apart.
-const TRICKLE: Duration = Duration::from_millis(250);
+/// Where requests trickle in, what came in the time of so many slots is taken up together.
+const GATHERED_SLOTS: u32 = 4;
+/// The shortest and the longest such time.
+const GATHER: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
+/// They trickle in where two looks that brought something are no further apart than so many of these times.
+const TRICKLE: u32 = 3;
 /// After a look for ownerless jobs that brought none (they are for workers of another API, or somebody was
 /// faster) there is none before this time has passed.
 const ADOPT_AGAIN: Duration = Duration::from_millis(500);
@@ -58,11 +60,15 @@ pub(super) struct Looks {
     /// There are jobs without an owner.
     may_adopt: bool,
     adopt_at: Instant,
+    /// What came in this time is taken up together.
+    gather: Duration,
 }
 
 impl Looks {
-    pub(super) fn new(now: Instant) -> Self {
+    /// For a fleet whose slots are so far from each other.
+    pub(super) fn new(period: Duration, now: Instant) -> Self {
         Self {
+            gather: (period * GATHERED_SLOTS).clamp(GATHER.0, GATHER.1),
             latest: None,
             before: None,
             may_adopt: true,
@@ -80,7 +86,7 @@ impl Looks {
         let (Some(latest), Some(before)) = (self.latest, self.before) else {
             return false;
         };
-        now < latest + GATHER && latest < before + TRICKLE
+        now < latest + self.gather && latest < before + self.gather * TRICKLE
     }
 
     fn wants_adoption(&self, now: Instant) -> bool {
@@ -222,7 +228,7 @@ impl RedisBacklog {
     fn wait_for_more(&self, fetched: &Fetched, now: Instant) -> Supply {
         let may_ring = fetched.is_open && self.max_in_flight.is_none() && !self.is_limit_reached();
         if may_ring && self.looks.is_trickle(now) {
-            return Supply::NotYet(GATHER);
+            return Supply::NotYet(self.looks.gather);
         }
         if let Some(bell) = self.bell.as_ref().filter(|_| may_ring) {
             bell.arm();
@@ -258,8 +264,9 @@ impl RedisBacklog {
     /// Hands back the messages in hand.
     pub(super) async fn release_messages(&mut self) -> Result<(), LinkError> {
         self.unasked_since = None;
+        // The oldest is handed back last, and so taken first.
         let read = self.read.iter().map(|reading| &reading.raw);
-        let items: Vec<Release<'_>> = self.raws.iter().chain(read).map(back).collect();
+        let items: Vec<Release<'_>> = read.chain(&self.raws).rev().map(back).collect();
         if items.is_empty() {
             return Ok(());
         }

@@ -60,8 +60,6 @@ pub(crate) struct Created<'a> {
     pub(crate) submitted_at_ms: i64,
     /// From now until the job is given up.
     pub(crate) budget: Duration,
-    /// Where the job lives.
-    pub(crate) api: &'a str,
 }
 
 /// A way back to claimed.
@@ -115,19 +113,24 @@ impl Queue {
         })
     }
 
-    /// Records remote ids. An id is recorded or noted as an orphan, whatever the answer says about the
+    /// Records remote ids of jobs that live at `api`. An id is recorded or noted as an orphan, whatever the answer says about the
     /// hold.
-    pub(super) fn add_created(&self, flight: &mut Flight, items: &[Created<'_>]) -> Asked {
+    pub(super) fn add_created(
+        &self,
+        flight: &mut Flight,
+        api: &str,
+        items: &[Created<'_>],
+    ) -> Asked {
         flight.add_all(items, |some| {
             let mut call = self.call_as_worker(&script::CREATED);
+            call.arg(api);
             for item in some {
                 call.arg(item.hold.id)
                     .arg(item.hold.epoch.0)
                     .arg(item.hold.step)
                     .arg(item.remote_id)
                     .arg(item.submitted_at_ms)
-                    .arg(ms(item.budget))
-                    .arg(item.api);
+                    .arg(ms(item.budget));
             }
             call
         })

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Finished;
 use super::claims::Fetched;
 use super::deliver::Ending;
 use super::flight::Flight;
 use super::records::Batch;
 use super::worker::RedisBacklog;
-use super::Finished;
 use crate::backlog::{Answer, BacklogError, Record, Ticket};
 
 /// However long an exchange takes, slots are asked for no further ahead of their time because of it.
@@ -72,7 +72,9 @@ impl RedisBacklog {
         let (ends, parcels) = self.ends(batch);
         let packed = self.pack(parcels).await?;
         let written = self.add_records(&mut flight, batch, (ends, packed));
-        let rejects = self.pack(endings.iter().map(Ending::parcel).collect()).await?;
+        let rejects = self
+            .pack(endings.iter().map(Ending::parcel).collect())
+            .await?;
         let asked = self.add_finish(&mut flight, &rejects);
         let look = max.map(|max| self.add_look(&mut flight, max));
         if flight.is_empty() {

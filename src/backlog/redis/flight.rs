@@ -60,7 +60,11 @@ impl Flight {
             load.dedup_by_key(|script| script.hash());
             let again = unknown.iter().filter_map(|&n| calls.cmd_iter().nth(n));
             let mut second = Pipeline::with_capacity(load.len() + unknown.len());
-            for command in load.iter().map(|script| script.load()).chain(again.cloned()) {
+            for command in load
+                .iter()
+                .map(|script| script.load())
+                .chain(again.cloned())
+            {
                 second.add_command(command);
             }
             let count = load.len() + unknown.len();

@@ -85,6 +85,6 @@ pub(super) fn ms_until(now: Timestamp, at: Timestamp) -> i64 {
 
 /// The hash of a message's fields, as Redis keeps it.
 pub(super) fn hash_text(message: &Message) -> String {
-    let hash = message.request.fields_hash();
-    hash.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    let hash = u128::from_be_bytes(message.request.fields_hash().0);
+    format!("{hash:032x}")
 }

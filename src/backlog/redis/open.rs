@@ -102,7 +102,7 @@ impl RedisBacklog {
             raws: VecDeque::new(),
             read: Vec::new(),
             unasked_since: None,
-            looks: Looks::new(Instant::now()),
+            looks: Looks::new(settings.submit_pace.0, Instant::now()),
             ready: Vec::new(),
             endings: Vec::new(),
             told: Vec::new(),

@@ -94,10 +94,9 @@ impl RedisBacklog {
                 submitted_at_ms: waiting.submitted_at.as_millisecond(),
                 budget: Duration::try_from(waiting.deadline.duration_since(waiting.submitted_at))
                     .unwrap_or_default(),
-                api: &self.api,
             })
             .collect();
-        let asked = self.queue.add_created(flight, &items);
+        let asked = self.queue.add_created(flight, &self.api, &items);
         (created, asked)
     }
 
@@ -111,13 +110,14 @@ impl RedisBacklog {
             } => Some((&**outcome, *refund, *unknown_create)),
             _ => None,
         });
-        let parcel = |(at, ticket, (outcome, refund, unknown)): (_, Ticket, (&'b Outcome, _, _))| {
-            let job = &self.held[&ticket];
-            let polls = outcome.polls.saturating_sub(job.history.polls);
-            let sums = (refund, polls, unknown);
-            let parcel = Parcel::of_request(job.epoch, &job.message, outcome, sums);
-            ((at, ticket, ()), parcel)
-        };
+        let parcel =
+            |(at, ticket, (outcome, refund, unknown)): (_, Ticket, (&'b Outcome, _, _))| {
+                let job = &self.held[&ticket];
+                let polls = outcome.polls.saturating_sub(job.history.polls);
+                let sums = (refund, polls, unknown);
+                let parcel = Parcel::of_request(job.epoch, &job.message, outcome, sums);
+                ((at, ticket, ()), parcel)
+            };
         ends.into_iter().map(parcel).unzip()
     }
 

@@ -28,6 +28,8 @@ use crate::backlog::{
 use crate::job::{Micros, Outcome};
 use crate::redis::{Bell, Connection, Link, LinkError};
 
+/// Under load, exchanges with a Redis that is near are this far from each other.
+const GATHER: Duration = Duration::from_millis(2);
 /// Slots for polls are given this far ahead.
 pub(super) const POLL_HORIZON: Duration = Duration::from_secs(1);
 /// What somebody else has is forgotten after this time: no create of ours is still on the wire.
@@ -162,8 +164,15 @@ impl Backlog for RedisBacklog {
         self.may_be_done = false;
         let exchanged = self.exchange(batch, Some(max)).await?;
         // What the look failed with is met again when it is asked for by itself.
-        let claimed = exchanged.fetched.ok().map(|fetched| self.hand_over(&fetched));
+        let claimed = exchanged
+            .fetched
+            .ok()
+            .map(|fetched| self.hand_over(&fetched));
         Ok((exchanged.answers, claimed))
+    }
+
+    fn gather(&self) -> Duration {
+        GATHER
     }
 
     async fn close(&mut self, _why: &str) -> Result<(), BacklogError> {

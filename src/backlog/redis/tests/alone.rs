@@ -68,7 +68,16 @@ impl Queue {
         connection: &mut C,
         items: &[Created<'_>],
     ) -> RedisResult<Vec<Answer>> {
-        let add = |flight: &mut Flight| self.add_created(flight, items);
+        self.created_at(connection, API, items).await
+    }
+
+    pub(super) async fn created_at<C: ConnectionLike>(
+        &self,
+        connection: &mut C,
+        api: &str,
+        items: &[Created<'_>],
+    ) -> RedisResult<Vec<Answer>> {
+        let add = |flight: &mut Flight| self.add_created(flight, api, items);
         alone(connection, add, Asked::answers).await
     }
 

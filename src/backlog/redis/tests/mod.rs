@@ -4,8 +4,8 @@ mod admit;
 mod alone;
 mod calls;
 mod conformance;
-mod cost;
 mod dump;
+mod exchange;
 mod failover;
 mod fleet;
 mod keep;
@@ -190,7 +190,6 @@ impl Fixture {
             remote_id,
             submitted_at_ms: 1_700_000_000_123,
             budget: Duration::from_secs(180),
-            api: API,
         };
         let answers = self.queue.created(&mut self.con, &[item]).await;
         answers.unwrap().remove(0)
