@@ -249,7 +249,6 @@ def main():
                 "sim": cpu(f"/proc/{sim.pid}/stat"),
                 "done": r("LLEN", RESULTS),
                 "creates": creates(),
-                "looks": 0,
             }
 
         looks = 0
@@ -270,9 +269,9 @@ def main():
             perf.wait()
         meta = r("HGETALL", f"pollwheel:{{{LIST}}}:{LIST}:meta")
         meta = {meta[i].decode(): meta[i + 1].decode() for i in range(0, len(meta), 2)}
-        # LLEN and HGET of ours are two reads a look (one is of the loop), INFO one.
+        # Reads of our own: one for each look, those of the second state, and one for each message that was fed.
         d = {k: after[k] - before[k] for k in ("t", "reads", "writes", "commands", "in", "out", "evals", "eval_us", "server", "server_main", "sim", "done", "creates")}
-        d["reads"] -= looks + 3
+        d["reads"] -= looks + 3 + (d["done"] if a.feed else 0)
         jobs = max(d["done"], 1)
         worker_cpu = sum(x - y for x, y in zip(after["workers"], before["workers"]))
         names = sorted({n for t in after["threads"] for n in t})
@@ -281,7 +280,6 @@ def main():
             "label": a.label or None, "workers": a.workers, "rate": a.rate, "fsync": a.fsync, "rtt_ms": a.rtt, "jobs": d["done"],
             "seconds": round(d["t"], 2), "jobs_per_s": round(jobs / d["t"], 1), "creates_per_s": round(d["creates"] / d["t"], 1),
             "polls_per_job": round(int(meta.get("polls", 0)) / max(1, after["done"]), 2),
-            "withdrawn": int(meta.get("creates", 0)) - d["creates"] if False else None,
             "round_trips_per_job": round(d["reads"] / jobs, 3), "scripts_per_job": round(d["evals"] / jobs, 3),
             "commands_per_job": round(d["commands"] / jobs, 2),
             "bytes_in_per_job": round(d["in"] / jobs), "bytes_out_per_job": round(d["out"] / jobs),
@@ -306,4 +304,5 @@ def main():
         folder.cleanup()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -131,8 +131,6 @@ pub struct Engine<'o, T: Transport> {
     /// A claim is asked for, or to be asked for when its timer fires.
     claiming: bool,
     claim_timer: Option<TimerKey>,
-    /// A queue that is more than half full is filled up at this instant.
-    claim_by: Instant,
     shared: SharedPace,
     exhausted: bool,
     mode: Mode,
@@ -188,7 +186,6 @@ impl<'o, T: Transport + 'static> Engine<'o, T> {
             gate: None,
             claiming: false,
             claim_timer: None,
-            claim_by: now,
             shared: SharedPace::new(now),
             exhausted: false,
             mode: Mode::Running,

@@ -26,6 +26,8 @@ const SPREAD: Duration = Duration::from_millis(20);
 const WIDE_SPREAD: Duration = HORIZON;
 /// However long an answer takes, no more slots are asked for ahead because of it.
 const LONGEST_LAG: Duration = Duration::from_millis(400);
+/// A queue that is more than half full is filled up after this time.
+const FILL_UP_EVERY: Duration = Duration::from_secs(1);
 /// A spend that is used up is asked for again after this time: failed solves of others give some back.
 const SPEND_AGAIN: Duration = Duration::from_secs(1);
 /// Most slots for polls that are asked for at once.
@@ -39,6 +41,8 @@ pub(super) struct SharedPace {
     got_slot: bool,
     /// How long answers take lately.
     pub(super) lag: Duration,
+    /// A queue that is more than half full is filled up at this instant.
+    fill_up_at: Instant,
     /// Nothing is begun before this instant.
     not_before: Instant,
     /// Slots for polls, in order.
@@ -55,6 +59,7 @@ impl SharedPace {
             asking: 0,
             got_slot: false,
             lag: Duration::ZERO,
+            fill_up_at: now,
             not_before: now,
             poll_slots: VecDeque::new(),
             parked_polls: VecDeque::new(),
@@ -115,6 +120,17 @@ impl<T: Transport + 'static> Engine<'_, T> {
             let price = self.jobs[key].kind().reserve();
             self.begin_one(key, now, price, now);
         }
+    }
+
+    /// Whether a claim would bring a few where it could bring many. Jobs to adopt do not wait for long.
+    pub(super) fn is_early_to_claim(&mut self) -> bool {
+        let now = Instant::now();
+        let has_enough = self.queued.len() * 2 > self.queue_length();
+        if has_enough && now < self.shared.fill_up_at {
+            return true;
+        }
+        self.shared.fill_up_at = now + FILL_UP_EVERY;
+        false
     }
 
     /// A record that was not made: the request is as it was, or not ours.

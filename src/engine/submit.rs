@@ -26,9 +26,6 @@ const LONGEST_OWN_PAUSE: Duration = Duration::from_secs(60);
 /// A service that asks for a longer pause is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// A queue that is not empty is filled up after this time at the latest.
-const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
-
 /// How far ahead of its slot a create is begun: about twice the time that recording takes lately,
 /// so that it is durable at its slot and a kill leaves few in doubt.
 pub(super) struct Lead {
@@ -72,20 +69,15 @@ impl<T: Transport + 'static> Engine<'_, T> {
         if room == 0 || self.queued.len() > ahead {
             return Ok(());
         }
-        // What others share is asked for in batches; jobs to adopt do not wait for long.
-        let now = Instant::now();
-        let has_enough = self.queued.len() * 2 > self.queue_length();
-        if self.settings.pacing == Pacing::Shared && has_enough && now < self.claim_by {
+        if self.settings.pacing == Pacing::Shared && self.is_early_to_claim() {
             return Ok(());
         }
-        self.claim_by = now + LOOK_AT_LEAST_EVERY;
         self.claiming = true;
         self.recorder.claim(room)
     }
 
-    /// How many requests wait for their slot: a quarter of a second's worth, and what leaves while more are
-    /// fetched from afar.
-    fn queue_length(&self) -> usize {
+    /// How many requests wait for their slot: a quarter of a second's worth, more where Redis is far.
+    pub(super) fn queue_length(&self) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

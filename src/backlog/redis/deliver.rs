@@ -288,6 +288,11 @@ impl RedisBacklog {
                 let mut flight = Flight::default();
                 let one = std::slice::from_ref(parcel);
                 let asked = self.add_some(&mut flight, one, std::slice::from_ref(&address));
+                if !self.link.is_connected() {
+                    // A new connection is looked at before anything is said on it.
+                    let what = "the connection was lost meanwhile".to_owned();
+                    return Err(LinkError::Away(what));
+                }
                 let connection = self.link.connection().await?;
                 let again = match flight.send(connection).await {
                     Ok(mut replies) => asked.finished(&mut replies),

@@ -211,6 +211,7 @@ impl Backlog for RedisBacklog {
     async fn tend(&mut self) -> Result<News, BacklogError> {
         let now = Instant::now();
         if self.unasked_until().is_some_and(|until| until <= now) {
+            self.settle_in().await?;
             self.release_messages().await?;
         }
         if self.beat_at <= now {
