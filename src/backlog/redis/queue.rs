@@ -15,6 +15,9 @@ use super::script::Script;
 /// Most items in one call of a script.
 pub(crate) const BATCH: usize = 128;
 
+/// Arguments of a usual call, and their bytes.
+const USUAL_CALL: (usize, usize) = (128, 4096);
+
 /// What a queue needs to know of its worker.
 #[derive(Clone, Debug)]
 pub(crate) struct QueueSettings {
@@ -50,7 +53,8 @@ impl Queue {
 
     /// A call with further keys.
     pub(super) fn call_with(&self, script: &'static Script, keys: &[&str]) -> Call {
-        let mut command = Cmd::new();
+        let (arguments, bytes) = USUAL_CALL;
+        let mut command = Cmd::with_capacity(arguments, bytes);
         command
             .arg("EVALSHA")
             .arg(script.hash())

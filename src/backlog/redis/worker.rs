@@ -28,8 +28,9 @@ use crate::backlog::{
 use crate::job::{Micros, Outcome};
 use crate::redis::{Bell, Connection, Link, LinkError};
 
-/// Under load, exchanges with a Redis that is near are this far from each other.
-const GATHER: Duration = Duration::from_millis(2);
+/// Under load, exchanges with a Redis that is near begin this far from each other: so that each brings more, and
+/// not so far that a kill would leave many creates in doubt.
+const GATHER: Duration = Duration::from_millis(4);
 /// Slots for polls are given this far ahead.
 pub(super) const POLL_HORIZON: Duration = Duration::from_secs(1);
 /// What somebody else has is forgotten after this time: no create of ours is still on the wire.
