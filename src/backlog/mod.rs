@@ -251,7 +251,8 @@ pub trait Backlog {
         async move { Ok((self.record(batch, polls).await?, None)) }
     }
 
-    /// Batches are no closer to each other than this, so that under load more comes together in each.
+    /// Batches are no closer to each other than this, so that under load more comes together in each; but
+    /// for those with a [`Record::Begin`].
     fn gather(&self) -> Duration {
         Duration::ZERO
     }

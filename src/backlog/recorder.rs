@@ -2,9 +2,10 @@
 //!
 //! What must stay true: commands of one job are recorded in the order they were given; whatever
 //! arrived while one batch was being recorded forms the next, so that batches grow by themselves
-//! under load and a single job waits for no timer (but for [`Backlog::gather`], a few milliseconds); a completion is sent only once its batch is
-//! durable. There is at most one command per job under way, so both channels, which hold
-//! [`Recorder::channel`]'s `capacity`, never fill up and the two sides can't block each other.
+//! under load and a single job waits for no timer (with [`Backlog::gather`] for a few milliseconds, and
+//! none where a create waits for it); a completion is sent only once its batch is durable. There is
+//! at most one command per job under way, so both channels, which hold [`Recorder::channel`]'s
+//! `capacity`, never fill up and the two sides can't block each other.
 
 use std::time::Duration;
 use std::{io, thread};
@@ -285,14 +286,7 @@ impl RecordingEnd {
                 }
             };
             if wake.is_none() && !gather.is_zero() {
-                if Instant::now() < next_batch {
-                    tokio::time::sleep_until(next_batch).await;
-                    while commands.len() < LARGEST_BATCH
-                        && let Ok(command) = inbox.try_recv()
-                    {
-                        commands.push(command);
-                    }
-                }
+                more(&mut inbox, &mut commands, next_batch).await;
                 next_batch = Instant::now() + gather;
             }
             let done = match wake {
@@ -308,6 +302,27 @@ impl RecordingEnd {
                 }
             }
         }
+    }
+}
+
+/// Takes what else arrives until an instant. A create waits for its begin, and so that is not kept waiting.
+async fn more(inbox: &mut mpsc::Receiver<Command>, commands: &mut Vec<Command>, until: Instant) {
+    let is_urgent = |command: &Command| match command {
+        Command::Record { record, .. } => matches!(record, Record::Begin { .. }),
+        _ => false,
+    };
+    let mut may_wait = Instant::now() < until && !commands.iter().any(is_urgent);
+    while commands.len() < LARGEST_BATCH {
+        let command = match inbox.try_recv() {
+            Ok(command) => command,
+            Err(_) if may_wait => match tokio::time::timeout_at(until, inbox.recv()).await {
+                Ok(Some(command)) => command,
+                Ok(None) | Err(_) => return,
+            },
+            Err(_) => return,
+        };
+        may_wait &= !is_urgent(&command);
+        commands.push(command);
     }
 }
 

@@ -16,14 +16,14 @@ use super::{Engine, Event, StopReason};
 
 /// How far ahead the shared limiter gives slots away.
 const HORIZON: Duration = Duration::from_millis(100);
-/// The next slots are asked for when this much of the horizon has become free, so that a question brings more
-/// than one.
-const AHEAD: Duration = Duration::from_millis(50);
+/// Slots are asked for this long before the first that is free, when part of the horizon is, so that a question
+/// brings more than one; and long enough for a machine that is busy.
+const AHEAD: Duration = Duration::from_millis(70);
 /// Workers that wait for the same slot ask for it spread over this time.
 const SPREAD: Duration = Duration::from_millis(20);
 /// A worker whose question brought no slot, because others were faster, asks again spread over this time: by
 /// then there are several.
-const WIDE_SPREAD: Duration = HORIZON;
+const WIDE_SPREAD: Duration = Duration::from_millis(60);
 /// However long an answer takes, no more slots are asked for ahead because of it.
 const LONGEST_LAG: Duration = Duration::from_millis(400);
 /// A queue that is more than half full is filled up after this time.

@@ -8,7 +8,7 @@ use super::queue::{BATCH, MOST, Queue, ms};
 use super::reply::Reply;
 use super::script;
 
-/// An answer to [`Queue::adopt`].
+/// An answer to [`Queue::add_adopt`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Adopted {
     /// Jobs with remote ids, of the caller's API.
@@ -19,12 +19,12 @@ pub(crate) struct Adopted {
     pub(crate) quiet_ms: u64,
 }
 
-/// An answer to [`Queue::claim`].
+/// An answer to [`Queue::add_claim`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claimed {
     /// Requests without a remote id.
     pub(crate) held: Vec<Held>,
-    /// Messages to be read, for [`Queue::admit`] or [`Queue::finish`].
+    /// Messages to be read, for [`Queue::add_admit`] or [`Queue::add_finish`].
     pub(crate) raw: Vec<Raw>,
     /// Nothing waits and nothing is in flight, here or at any worker.
     pub(crate) empty: bool,
