@@ -41,7 +41,6 @@ fn open(folder: &Path, count: usize) -> CsvBacklog {
         lock_wait: Duration::ZERO,
         wall_clock: Timestamp::now,
         crash_point: None,
-        // Every batch into the output at once, so that writing is in the figures.
         deliver_every: Duration::ZERO,
         forgets_beyond: usize::MAX,
     };

@@ -73,18 +73,22 @@ impl<T: Transport + 'static> Engine<'_, T> {
         if room == 0 || self.queued.len() > ahead {
             return Ok(());
         }
+        if self.settings.pacing == Pacing::Shared && self.is_early_to_claim() {
+            return Ok(());
+        }
         self.claiming = true;
         self.recorder.claim(room)
     }
 
-    /// How many requests wait for their slot: a quarter of a second's worth.
-    fn queue_length(&self) -> usize {
+    /// How many requests wait for their slot: a quarter of a second's worth, more where Redis is far.
+    pub(super) fn queue_length(&self) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "clamped right after"
         )]
-        let wanted = (self.settings.submit_rate.per_second / 4.0) as usize;
+        let wanted = (self.settings.submit_rate.per_second
+            * (0.25 + 4.0 * self.shared.lag.as_secs_f64())) as usize;
         wanted.clamp(16, CLAIMED_AHEAD)
     }
 
@@ -125,14 +129,14 @@ impl<T: Transport + 'static> Engine<'_, T> {
             match resume {
                 _ if self.is_stopping() => self.release(key, Duration::ZERO),
                 Resume::Queued => self.queued.push_back(key),
-                Resume::Waiting(waiting) => self.adopt(key, waiting, now),
+                Resume::Waiting(waiting) => self.adopt(key, &waiting, now),
             }
         }
     }
 
     /// A job of an earlier process goes on, for the time it has left. Nobody knows when it was polled
     /// last, so the first poll waits a whole interval.
-    pub(super) fn adopt(&mut self, key: usize, waiting: Waiting, now: Instant) {
+    pub(super) fn adopt(&mut self, key: usize, waiting: &Waiting, now: Instant) {
         let left = self.time_until(waiting.deadline);
         let job = &mut self.jobs[key];
         let left = left.min(job.kind().timeout);
@@ -143,7 +147,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         let spread = job.kind().interval.mul_f64(self.rng.f64());
         job.deadline = job.bounded(now + left);
         job.due = now + job.kind().interval.max(self.settings.poll_floor) + spread;
-        self.jobs.set_job(key, Some(&waiting));
+        self.jobs.set_job(key, Some(waiting));
         self.forget_if_crowded(key);
         let job = &mut self.jobs[key];
         job.step = Step::Waiting;
