@@ -2,14 +2,16 @@
 //!
 //! What must stay true: commands of one job are recorded in the order they were given; whatever
 //! arrived while one batch was being recorded forms the next, so that batches grow by themselves
-//! under load and a single job waits for no timer; a completion is sent only once its batch is
-//! durable. There is at most one command per job under way, so both channels, which hold
-//! [`Recorder::channel`]'s `capacity`, never fill up and the two sides can't block each other.
+//! under load and a single job waits for no timer (with [`Backlog::gather`] for a few milliseconds, and
+//! none where a create waits for it); a completion is sent only once its batch is durable. There is
+//! at most one command per job under way, so both channels, which hold [`Recorder::channel`]'s
+//! `capacity`, never fill up and the two sides can't block each other.
 
 use std::time::Duration;
 use std::{io, thread};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::{Answer, Backlog, BacklogError, Claimed, News, PollSlots, Record, Ticket, Wake};
 
@@ -269,6 +271,8 @@ impl RecordingEnd {
     pub async fn serve<B: Backlog>(self, mut backlog: B) {
         let Self { mut inbox, outbox } = self;
         let mut commands = Vec::with_capacity(LARGEST_BATCH);
+        let gather = backlog.gather();
+        let mut next_batch = Instant::now();
         loop {
             let wake = tokio::select! {
                 // Leases first: under load there is always a command.
@@ -281,6 +285,10 @@ impl RecordingEnd {
                     None
                 }
             };
+            if wake.is_none() && !gather.is_zero() {
+                more(&mut inbox, &mut commands, next_batch).await;
+                next_batch = Instant::now() + gather;
+            }
             let done = match wake {
                 Some(wake) => attend(&mut backlog, wake, &outbox).await,
                 None => serve_one(&mut backlog, Work::of(&mut commands), &outbox).await,
@@ -294,6 +302,27 @@ impl RecordingEnd {
                 }
             }
         }
+    }
+}
+
+/// Takes what else arrives until an instant. A create waits for its begin, and so that is not kept waiting.
+async fn more(inbox: &mut mpsc::Receiver<Command>, commands: &mut Vec<Command>, until: Instant) {
+    let is_urgent = |command: &Command| match command {
+        Command::Record { record, .. } => matches!(record, Record::Begin { .. }),
+        _ => false,
+    };
+    let mut may_wait = Instant::now() < until && !commands.iter().any(is_urgent);
+    while commands.len() < LARGEST_BATCH {
+        let command = match inbox.try_recv() {
+            Ok(command) => command,
+            Err(_) if may_wait => match tokio::time::timeout_at(until, inbox.recv()).await {
+                Ok(Some(command)) => command,
+                Ok(None) | Err(_) => return,
+            },
+            Err(_) => return,
+        };
+        may_wait &= !is_urgent(&command);
+        commands.push(command);
     }
 }
 
@@ -324,17 +353,24 @@ async fn attend<B: Backlog>(
 /// Does what the engine wants done.
 async fn serve_one<B: Backlog>(
     backlog: &mut B,
-    work: Work,
+    mut work: Work,
     outbox: &mpsc::Sender<Completion>,
 ) -> Result<GoesOn, BacklogError> {
     if let Some(pause) = work.pause {
         insist(backlog, outbox, async |b| b.penalise(pause).await).await?;
     }
     if !work.batch.is_empty() {
-        let record = async |b: &mut B| b.record(&work.batch, work.polls).await;
-        let answers = insist(backlog, outbox, record).await?;
+        let record = async |b: &mut B| match work.claim {
+            Some(max) => b.record_and_claim(&work.batch, work.polls, max).await,
+            None => Ok((b.record(&work.batch, work.polls).await?, None)),
+        };
+        let (answers, claimed) = insist(backlog, outbox, record).await?;
         let recorded = work.tags.into_iter().zip(answers).collect();
         say(outbox, Completion::Recorded(recorded)).await;
+        if let Some(claimed) = claimed {
+            work.claim = None;
+            say(outbox, Completion::Claimed(claimed)).await;
+        }
     }
     if let Some(many) = work.poll_slots {
         let slots = insist(backlog, outbox, async |b| b.poll_slots(many).await).await?;
