@@ -237,6 +237,27 @@ pub trait Backlog {
         polls: u64,
     ) -> impl Future<Output = Result<Vec<Answer>, BacklogError>>;
 
+    /// Records a batch and claims, in one go where the backlog can. Without a [`Claimed`] only the batch
+    /// was seen to, and the claim is to be made by itself.
+    ///
+    /// # Errors
+    ///
+    /// As of [`record`](Self::record).
+    fn record_and_claim(
+        &mut self,
+        batch: &[(Ticket, Record)],
+        polls: u64,
+        _max: usize,
+    ) -> impl Future<Output = Result<(Vec<Answer>, Option<Claimed>), BacklogError>> {
+        async move { Ok((self.record(batch, polls).await?, None)) }
+    }
+
+    /// The beginnings of two batches are no closer to each other than this, unless many records wait, so that
+    /// under load more comes together in each.
+    fn batch_every(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Puts everything in its final place at the end of a run (ordering, checkpoint), notes `why` it
     /// ended, and lets go.
     ///

@@ -1,10 +1,11 @@
 //! Recording beside the engine: commands in, completions out, batches in between.
 //!
 //! What must stay true: commands of one job are recorded in the order they were given; whatever
-//! arrived since one batch was begun forms the next, which is begun [`BATCH_EVERY`] after it at the
-//! earliest (or when [`MANY`] commands wait), so that batches grow by themselves under load and a single job waits for no timer; a
-//! completion is sent only once its batch is durable. There is at most one command per job under way, so both channels, which hold
-//! [`Recorder::channel`]'s `capacity`, never fill up and the two sides can't block each other.
+//! arrived since one batch was begun forms the next, which is begun [`Backlog::batch_every`] after it at
+//! the earliest (or when [`MANY`] commands wait), so that batches grow by themselves under load and a single
+//! job waits for no timer; a completion is sent only once its batch is durable. There is at most one
+//! command per job under way, so both channels, which hold [`Recorder::channel`]'s `capacity`, never fill
+//! up and the two sides can't block each other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +18,6 @@ use super::{Answer, Backlog, BacklogError, Claimed, News, PollSlots, Record, Tic
 
 /// Most records of a batch. Bounds the memory of a transaction and the wait for it.
 const LARGEST_BATCH: usize = 512;
-
-/// Least time between the beginnings of two batches, unless many commands wait: a commit costs as much
-/// as some ten records. Small beside an exchange with the service, since what was created and is not
-/// recorded yet may be paid again after a crash.
-const BATCH_EVERY: Duration = Duration::from_millis(10);
 
 /// So many commands are not kept waiting.
 const MANY: usize = 64;
@@ -302,6 +298,7 @@ impl RecordingEnd {
             outbox,
         } = self;
         let mut commands = Vec::with_capacity(LARGEST_BATCH);
+        let every = backlog.batch_every();
         let mut next_batch = Instant::now();
         loop {
             let arrived = async {
@@ -317,7 +314,7 @@ impl RecordingEnd {
                     if many == 0 {
                         return;
                     }
-                    next_batch = Instant::now() + BATCH_EVERY;
+                    next_batch = Instant::now() + every;
                     None
                 }
             };
@@ -364,17 +361,24 @@ async fn attend<B: Backlog>(
 /// Does what the engine wants done.
 async fn serve_one<B: Backlog>(
     backlog: &mut B,
-    work: Work,
+    mut work: Work,
     outbox: &mpsc::Sender<Completion>,
 ) -> Result<GoesOn, BacklogError> {
     if let Some(pause) = work.pause {
         insist(backlog, outbox, async |b| b.penalise(pause).await).await?;
     }
     if !work.batch.is_empty() {
-        let record = async |b: &mut B| b.record(&work.batch, work.polls).await;
-        let answers = insist(backlog, outbox, record).await?;
+        let record = async |b: &mut B| match work.claim {
+            Some(max) => b.record_and_claim(&work.batch, work.polls, max).await,
+            None => Ok((b.record(&work.batch, work.polls).await?, None)),
+        };
+        let (answers, claimed) = insist(backlog, outbox, record).await?;
         let recorded = work.tags.into_iter().zip(answers).collect();
         say(outbox, Completion::Recorded(recorded)).await;
+        if let Some(claimed) = claimed {
+            work.claim = None;
+            say(outbox, Completion::Claimed(claimed)).await;
+        }
     }
     if let Some(many) = work.poll_slots {
         let slots = insist(backlog, outbox, async |b| b.poll_slots(many).await).await?;

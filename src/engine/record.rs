@@ -62,8 +62,11 @@ impl<T: Transport + 'static> Engine<'_, T> {
         let Step::Recording(after) = std::mem::replace(&mut job.step, Step::Queued) else {
             unreachable!("only jobs that are being recorded are told of")
         };
-        if matches!(after, After::Begun(_)) && self.settings.pacing == Pacing::Shared {
-            self.shared.asking -= 1;
+        if let After::Begun(asked) = after
+            && self.settings.pacing == Pacing::Shared
+        {
+            let is_slot = matches!(answer, Answer::Slot(_));
+            self.shared.answered(asked.elapsed(), is_slot);
         }
         match answer {
             Answer::Done => self.go_on(key, after),

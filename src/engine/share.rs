@@ -16,8 +16,18 @@ use super::{Engine, Event, StopReason};
 
 /// How far ahead the shared limiter gives slots away.
 const HORIZON: Duration = Duration::from_millis(100);
+/// Slots are asked for this long before the first that is free, when part of the horizon is, so that a question
+/// brings more than one; and long enough for a machine that is busy.
+const AHEAD: Duration = Duration::from_millis(70);
 /// Workers that wait for the same slot ask for it spread over this time.
 const SPREAD: Duration = Duration::from_millis(20);
+/// A worker whose question brought no slot, because others were faster, asks again spread over this time: by
+/// then there are several.
+const WIDE_SPREAD: Duration = Duration::from_millis(60);
+/// However long an answer takes, no more slots are asked for ahead because of it.
+const LONGEST_LAG: Duration = Duration::from_millis(400);
+/// A queue that is more than half full is filled up after this time.
+const FILL_UP_EVERY: Duration = Duration::from_secs(1);
 /// A spend that is used up is asked for again after this time: failed solves of others give some back.
 const SPEND_AGAIN: Duration = Duration::from_secs(1);
 /// Most slots for polls that are asked for at once.
@@ -27,6 +37,12 @@ const MOST_POLL_SLOTS: usize = 128;
 pub(super) struct SharedPace {
     /// Begins that are asked for and not answered.
     pub(super) asking: usize,
+    /// The last question brought a slot.
+    got_slot: bool,
+    /// How long answers take lately.
+    pub(super) lag: Duration,
+    /// A queue that is more than half full is filled up at this instant.
+    fill_up_at: Instant,
     /// Nothing is begun before this instant.
     not_before: Instant,
     /// Slots for polls, in order.
@@ -41,6 +57,9 @@ impl SharedPace {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             asking: 0,
+            got_slot: false,
+            lag: Duration::ZERO,
+            fill_up_at: now,
             not_before: now,
             poll_slots: VecDeque::new(),
             parked_polls: VecDeque::new(),
@@ -50,6 +69,13 @@ impl SharedPace {
 
     pub(super) fn hold_until(&mut self, until: Instant) {
         self.not_before = self.not_before.max(until);
+    }
+
+    /// A begin was answered, so long after it was asked for.
+    pub(super) fn answered(&mut self, took: Duration, is_slot: bool) {
+        self.asking -= 1;
+        self.got_slot |= is_slot;
+        self.lag = (self.lag * 7 + took.min(LONGEST_LAG)) / 8;
     }
 
     /// Whether a slot was given before a hold that covers it.
@@ -81,8 +107,10 @@ impl<T: Transport + 'static> Engine<'_, T> {
             clippy::cast_sign_loss,
             reason = "it is positive, and a rate beyond any integer is cut"
         )]
-        let in_horizon = (rate.per_second * HORIZON.as_secs_f64()).ceil() as usize;
+        let in_horizon =
+            (rate.per_second * (HORIZON + self.shared.lag).as_secs_f64()).ceil() as usize;
         let many = in_horizon.saturating_add(rate.burst.get() as usize);
+        self.shared.got_slot = false;
         while self.shared.asking < many && self.may_begin() {
             let Some(key) = self.next_queued(now) else {
                 return;
@@ -94,6 +122,17 @@ impl<T: Transport + 'static> Engine<'_, T> {
         }
     }
 
+    /// Whether a claim would bring a few where it could bring many. Jobs to adopt do not wait for long.
+    pub(super) fn is_early_to_claim(&mut self) -> bool {
+        let now = Instant::now();
+        let has_enough = self.queued.len() * 2 > self.queue_length();
+        if has_enough && now < self.shared.fill_up_at {
+            return true;
+        }
+        self.shared.fill_up_at = now + FILL_UP_EVERY;
+        false
+    }
+
     /// A record that was not made: the request is as it was, or not ours.
     pub(super) fn not_recorded(&mut self, key: usize, after: &After, answer: Answer) {
         if matches!(after, After::Begun(_)) {
@@ -103,8 +142,18 @@ impl<T: Transport + 'static> Engine<'_, T> {
         match answer {
             Answer::NotYet(slot) => {
                 self.back_to_queue(key);
-                let spread = SPREAD.mul_f64(self.rng.f64());
-                self.open_gate_at(slot - HORIZON + spread);
+                // One question, one draw.
+                if self.gate.is_none() {
+                    let spread = if self.shared.got_slot {
+                        SPREAD
+                    } else {
+                        WIDE_SPREAD
+                    };
+                    let lead = AHEAD + self.shared.lag;
+                    let early = slot.checked_sub(lead).unwrap_or(slot);
+                    let late = spread.mul_f64(self.rng.f64());
+                    self.open_gate_at(early + late);
+                }
             }
             Answer::OverSpend => {
                 self.back_to_queue(key);

@@ -73,18 +73,22 @@ impl<T: Transport + 'static> Engine<'_, T> {
         if room == 0 || self.queued.len() > ahead {
             return Ok(());
         }
+        if self.settings.pacing == Pacing::Shared && self.is_early_to_claim() {
+            return Ok(());
+        }
         self.claiming = true;
         self.recorder.claim(room)
     }
 
-    /// How many requests wait for their slot: a quarter of a second's worth.
-    fn queue_length(&self) -> usize {
+    /// How many requests wait for their slot: a quarter of a second's worth, more where Redis is far.
+    pub(super) fn queue_length(&self) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "clamped right after"
         )]
-        let wanted = (self.settings.submit_rate.per_second / 4.0) as usize;
+        let wanted = (self.settings.submit_rate.per_second
+            * (0.25 + 4.0 * self.shared.lag.as_secs_f64())) as usize;
         wanted.clamp(16, CLAIMED_AHEAD)
     }
 

@@ -16,6 +16,9 @@ use super::{rfc3339, seconds};
 use crate::job::RESULT_COLUMNS;
 use crate::job::{Micros, Outcome, RemoteId};
 
+/// Most outcomes are no longer than this many bytes; a token is the most of it.
+const USUAL_LENGTH: usize = 1024;
+
 /// What stands around an outcome.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct About<'a> {
@@ -84,8 +87,10 @@ pub fn outcome(about: About<'_>, outcome: &Outcome) -> Vec<u8> {
         reply_error: about.reply_error,
         request: about.request,
     };
-    serde_json::to_vec(&object)
-        .unwrap_or_else(|_| unreachable!("an object of texts and numbers has a JSON form"))
+    let mut json = Vec::with_capacity(USUAL_LENGTH);
+    serde_json::to_writer(&mut json, &object)
+        .unwrap_or_else(|_| unreachable!("an object of texts and numbers has a JSON form"));
+    json
 }
 
 /// An object whose members are strings: `{"note":"α","x":""}`. The order stays.

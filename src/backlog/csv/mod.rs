@@ -98,6 +98,10 @@ use rewrite::Pace;
 use seen::Seen;
 use sink::Sink;
 
+/// Least time between two commits: one costs as much as some ten records. Small beside an exchange with the
+/// service, since a job that was created and is not recorded yet may be paid again after a crash.
+const BATCH_EVERY: Duration = Duration::from_millis(10);
+
 /// What a run on a CSV file is to do.
 #[derive(Debug)]
 pub struct CsvSettings {
@@ -272,6 +276,10 @@ impl Backlog for CsvBacklog {
         self.record_batch(batch, polls)?;
         self.let_go(batch);
         Ok(answers)
+    }
+
+    fn batch_every(&self) -> Duration {
+        BATCH_EVERY
     }
 
     async fn wake(&mut self) -> Wake {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use ::redis::RedisResult;
-use ::redis::aio::ConnectionLike;
 
 use crate::job::Micros;
 
+use super::flight::{Asked, Flight, Replies};
 use super::held::{Answer, Held, Hold};
 use super::pace::Pace;
-use super::queue::{BATCH, MOST, Queue, ms};
+use super::queue::{MOST, Queue, ms};
 use super::script;
 
 /// A create that is about to be sent.
@@ -60,8 +60,6 @@ pub(crate) struct Created<'a> {
     pub(crate) submitted_at_ms: i64,
     /// From now until the job is given up.
     pub(crate) budget: Duration,
-    /// Where the job lives.
-    pub(crate) api: &'a str,
 }
 
 /// A way back to claimed.
@@ -92,20 +90,15 @@ pub(crate) enum BackBy<'a> {
 }
 
 impl Queue {
-    /// Reserves slots and money and marks the creates as about to be sent; an answer for each, in order.
-    /// After the first `NotYet` no further one gets a slot.
-    ///
-    /// # Errors
-    ///
-    /// Redis', such as `OOM`; to be repeated as it is.
-    pub(crate) async fn begin<C: ConnectionLike>(
+    /// Reserves slots and money and marks the creates as about to be sent. After the first `NotYet` no
+    /// further one gets a slot.
+    pub(super) fn add_begin(
         &self,
-        connection: &mut C,
+        flight: &mut Flight,
         spending: Spending<'_>,
         items: &[Begin<'_>],
-    ) -> RedisResult<Vec<Begun>> {
-        let mut answers = Vec::with_capacity(items.len());
-        for some in items.chunks(BATCH) {
+    ) -> Asked {
+        flight.add_all(items, |some| {
             let mut call = self.call_as_worker(&script::BEGIN);
             call.arg(spending.api);
             spending.pace.write(&mut call);
@@ -116,67 +109,37 @@ impl Queue {
                     .arg(hold.step)
                     .arg(u64::try_from(reserve.0).unwrap_or(0).min(MOST));
             }
-            let mut reply = call.run(connection).await?;
-            for _ in some {
-                answers.push(match reply.text()?.as_str() {
-                    "slot" => Begun::Slot(reply.int()?),
-                    "not_yet" => Begun::NotYet(Duration::from_micros(reply.int()?)),
-                    "over_spend" => Begun::OverSpend,
-                    "learn" => Begun::Learn(Box::new(Held::read(&mut reply)?)),
-                    "lost" => Begun::Lost,
-                    _ => return Err(reply.unknown_word()),
-                });
-            }
-            reply.end()?;
-        }
-        Ok(answers)
+            call
+        })
     }
 
-    /// Records remote ids; an answer for each, in order. An id is recorded or noted as an orphan, whatever
-    /// the answer says about the hold.
-    ///
-    /// # Errors
-    ///
-    /// Redis'; to be repeated as it is.
-    pub(crate) async fn created<C: ConnectionLike>(
+    /// Records remote ids of jobs that live at `api`. An id is recorded or noted as an orphan, whatever the answer says about the
+    /// hold.
+    pub(super) fn add_created(
         &self,
-        connection: &mut C,
+        flight: &mut Flight,
+        api: &str,
         items: &[Created<'_>],
-    ) -> RedisResult<Vec<Answer>> {
-        let mut answers = Vec::with_capacity(items.len());
-        for some in items.chunks(BATCH) {
+    ) -> Asked {
+        flight.add_all(items, |some| {
             let mut call = self.call_as_worker(&script::CREATED);
+            call.arg(api);
             for item in some {
                 call.arg(item.hold.id)
                     .arg(item.hold.epoch.0)
                     .arg(item.hold.step)
                     .arg(item.remote_id)
                     .arg(item.submitted_at_ms)
-                    .arg(ms(item.budget))
-                    .arg(item.api);
+                    .arg(ms(item.budget));
             }
-            let mut reply = call.run(connection).await?;
-            for _ in some {
-                answers.push(Answer::read(&mut reply)?);
-            }
-            reply.end()?;
-        }
-        Ok(answers)
+            call
+        })
     }
 
-    /// Back to claimed, in the caller's hold; an answer for each, in order. After a `Learn` a create that was
-    /// withdrawn or in doubt is accounted for, too.
-    ///
-    /// # Errors
-    ///
-    /// Redis'; to be repeated as it is.
-    pub(crate) async fn back<C: ConnectionLike>(
-        &self,
-        connection: &mut C,
-        items: &[Back<'_>],
-    ) -> RedisResult<Vec<Answer>> {
-        let mut answers = Vec::with_capacity(items.len());
-        for some in items.chunks(BATCH) {
+    /// Back to claimed, in the caller's hold. After a `Learn` a create that was withdrawn or in doubt is
+    /// accounted for, too.
+    pub(super) fn add_back(&self, flight: &mut Flight, items: &[Back<'_>]) -> Asked {
+        flight.add_all(items, |some| {
             let mut call = self.call_as_worker(&script::BACK);
             for Back { hold, by } in some {
                 let (word, remote_id, refund, polls) = match *by {
@@ -196,12 +159,32 @@ impl Queue {
                     .arg(refund.0)
                     .arg(polls);
             }
-            let mut reply = call.run(connection).await?;
-            for _ in some {
-                answers.push(Answer::read(&mut reply)?);
-            }
-            reply.end()?;
-        }
-        Ok(answers)
+            call
+        })
+    }
+}
+
+impl Asked {
+    /// # Errors
+    ///
+    /// Redis', such as `OOM`; to be repeated as it is.
+    pub(super) fn begun(self, replies: &mut Replies) -> RedisResult<Vec<Begun>> {
+        self.read(replies, |reply| {
+            Ok(match reply.text()?.as_str() {
+                "slot" => Begun::Slot(reply.int()?),
+                "not_yet" => Begun::NotYet(Duration::from_micros(reply.int()?)),
+                "over_spend" => Begun::OverSpend,
+                "learn" => Begun::Learn(Box::new(Held::read(reply)?)),
+                "lost" => Begun::Lost,
+                _ => return Err(reply.unknown_word()),
+            })
+        })
+    }
+
+    /// # Errors
+    ///
+    /// Redis'; to be repeated as it is.
+    pub(super) fn answers(self, replies: &mut Replies) -> RedisResult<Vec<Answer>> {
+        self.read(replies, Answer::read)
     }
 }

@@ -6,17 +6,19 @@
 //! cannot be delivered in the one script that ends the request (a file, another slot of a Cluster) is
 //! delivered before it: at least once.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use ::redis::Cmd;
 use jiff::Timestamp;
 
+use super::flight::{Asked, Flight, Replies};
 use super::message::{Message, MessageText, Rejected};
 use super::reply_to::ReplyPolicy;
 use super::worker::RedisBacklog;
 use super::{Epoch, Finish, Finished, Hold, Raw, Target};
 use crate::backlog::BacklogError;
-use crate::job::{ErrorClass, ForeignText, Micros, Outcome, Status};
+use crate::job::{ErrorClass, ForeignText, Micros, Outcome, RemoteId, Status};
 use crate::redis::{LinkError, slot};
 use crate::sink::csv_file::{self, CsvFile};
 use crate::sink::json::{self, About};
@@ -65,8 +67,6 @@ impl Delivery {
 
 /// An outcome that the queue itself gives: the request is not sent, or not sent any more.
 pub(super) struct Ending {
-    /// The request's id, or a message's key.
-    key: String,
     epoch: Epoch,
     whose: Whose,
     outcome: Outcome,
@@ -74,9 +74,22 @@ pub(super) struct Ending {
     remote_id: Option<String>,
 }
 
+/// What an outcome is about.
+#[derive(Clone)]
 enum Whose {
-    Request(Box<Message>),
-    Message(Box<Rejected>),
+    Request(Rc<Message>),
+    /// What is no request, or none that may be sent, under the key that it is held by.
+    Message(Rc<(String, Rejected)>),
+}
+
+impl Whose {
+    /// The request's id, or a message's key.
+    fn key(&self) -> &str {
+        match self {
+            Self::Request(message) => message.request.id().as_str(),
+            Self::Message(held) => &held.0,
+        }
+    }
 }
 
 impl Ending {
@@ -87,9 +100,8 @@ impl Ending {
         remote_id: Option<String>,
     ) -> Self {
         Self {
-            key: message.request.id().as_str().to_owned(),
             epoch,
-            whose: Whose::Request(Box::new(message)),
+            whose: Whose::Request(Rc::new(message)),
             outcome,
             remote_id,
         }
@@ -102,9 +114,8 @@ impl Ending {
         remote_id: Option<String>,
     ) -> Self {
         Self {
-            key,
             epoch,
-            whose: Whose::Message(Box::new(rejected)),
+            whose: Whose::Message(Rc::new((key, rejected))),
             outcome,
             remote_id,
         }
@@ -125,51 +136,69 @@ impl Ending {
         let outcome = rejected.outcome(now);
         Self::of_rejected((raw.key, raw.epoch), rejected, outcome, None)
     }
+
+    pub(super) fn parcel(&self) -> Parcel<'_> {
+        Parcel {
+            epoch: self.epoch,
+            whose: self.whose.clone(),
+            outcome: &self.outcome,
+            remote_id: self.remote_id.clone(),
+            refund: Micros::ZERO,
+            polls: 0,
+            unknown_create: false,
+        }
+    }
+
+    pub(super) fn into_outcome(self) -> Outcome {
+        self.outcome
+    }
 }
 
 /// An outcome on its way.
-pub(super) struct Parcel {
-    pub(super) key: String,
-    pub(super) epoch: Epoch,
-    pub(super) outcome: Outcome,
-    pub(super) remote_id: Option<String>,
-    pub(super) refund: Micros,
-    pub(super) polls: u32,
-    pub(super) unknown_create: bool,
+pub(super) struct Parcel<'o> {
+    epoch: Epoch,
     whose: Whose,
+    outcome: &'o Outcome,
+    /// JSON text.
+    remote_id: Option<String>,
+    refund: Micros,
+    polls: u32,
+    unknown_create: bool,
 }
 
-impl Parcel {
+impl<'o> Parcel<'o> {
     pub(super) fn of_request(
         epoch: Epoch,
-        message: Message,
-        outcome: Outcome,
+        message: &Rc<Message>,
+        outcome: &'o Outcome,
         (refund, polls, unknown_create): (Micros, u32, bool),
-        remote_id: Option<String>,
     ) -> Self {
         Self {
-            key: message.request.id().as_str().to_owned(),
             epoch,
+            whose: Whose::Request(Rc::clone(message)),
             outcome,
-            remote_id,
+            remote_id: outcome.remote_id.as_ref().map(RemoteId::to_json),
             refund,
             polls,
             unknown_create,
-            whose: Whose::Request(Box::new(message)),
         }
+    }
+
+    fn key(&self) -> &str {
+        self.whose.key()
     }
 
     fn about(&self) -> About<'_> {
         match &self.whose {
             Whose::Request(message) => message.about(),
-            Whose::Message(rejected) => rejected.about(),
+            Whose::Message(held) => held.1.about(),
         }
     }
 
     fn reply_to(&self) -> Option<&str> {
         match &self.whose {
             Whose::Request(message) => message.reply_to.as_deref(),
-            Whose::Message(rejected) => rejected.reply_to.as_deref(),
+            Whose::Message(held) => held.1.reply_to.as_deref(),
         }
     }
 
@@ -178,18 +207,24 @@ impl Parcel {
             reply_error,
             ..self.about()
         };
-        let bytes = json::outcome(about, &self.outcome);
+        let bytes = json::outcome(about, self.outcome);
         String::from_utf8(bytes).unwrap_or_else(|_| unreachable!("JSON is UTF-8"))
     }
 
     fn is_conflict(&self) -> bool {
-        matches!(&self.whose, Whose::Message(rejected) if rejected.is_conflict)
+        matches!(&self.whose, Whose::Message(held) if held.1.is_conflict)
     }
 
     /// What went wrong for good is kept for `requeue`; what came too late is of no more use.
     fn is_dead(&self) -> bool {
         self.outcome.status == Status::Failed && self.outcome.error != Some(ErrorClass::Deadline)
     }
+}
+
+/// Outcomes that are ready to be sent, and where to.
+pub(super) struct Packed<'o> {
+    parcels: Vec<Parcel<'o>>,
+    addresses: Vec<Address>,
 }
 
 /// Where a parcel goes, and what it says there.
@@ -206,110 +241,98 @@ struct Address {
 const NO_LIST: &str = "reply_to is a key of another type than a list";
 
 impl RedisBacklog {
-    /// Ends what is to be ended by us.
-    pub(super) async fn end_endings(&mut self) -> Result<(), BacklogError> {
-        if self.endings.is_empty() {
-            return Ok(());
-        }
-        let parcels: Vec<Parcel> = std::mem::take(&mut self.endings)
-            .into_iter()
-            .map(|ending| Parcel {
-                key: ending.key,
-                epoch: ending.epoch,
-                outcome: ending.outcome,
-                remote_id: ending.remote_id,
-                refund: Micros::ZERO,
-                polls: 0,
-                unknown_create: false,
-                whose: ending.whose,
-            })
-            .collect();
-        match self.deliver(&parcels).await {
-            Ok(answers) => {
-                for (parcel, answer) in parcels.into_iter().zip(answers) {
-                    if answer == Finished::Done {
-                        self.told.push(parcel.outcome);
-                    }
-                }
-                Ok(())
-            }
-            Err(e) => {
-                self.endings = parcels
-                    .into_iter()
-                    .map(|parcel| Ending {
-                        key: parcel.key,
-                        epoch: parcel.epoch,
-                        whose: parcel.whose,
-                        outcome: parcel.outcome,
-                        remote_id: parcel.remote_id,
-                    })
-                    .collect();
-                Err(e)
-            }
-        }
-    }
-
-    /// Delivers outcomes and ends their requests; an answer for each, in order.
-    pub(super) async fn deliver(
+    /// Makes outcomes ready. Those who are told first are told here.
+    pub(super) async fn pack<'o>(
         &mut self,
-        parcels: &[Parcel],
-    ) -> Result<Vec<Finished>, BacklogError> {
-        self.tell_foreign(parcels)?;
+        parcels: Vec<Parcel<'o>>,
+    ) -> Result<Packed<'o>, BacklogError> {
+        self.tell_foreign(&parcels)?;
         let now = (self.wall_clock)();
+        let is_cluster = self.link.facts().is_some_and(|facts| facts.is_cluster);
         let mut addresses = Vec::with_capacity(parcels.len());
-        for parcel in parcels {
+        for parcel in &parcels {
             let mut address = self.address(parcel, now);
-            if self.link.facts().is_some_and(|facts| facts.is_cluster) {
+            if is_cluster {
                 self.push_elsewhere(parcel, &mut address).await?;
             }
             addresses.push(address);
         }
-        let mut answers = self.finish(parcels, &addresses).await?;
-        for n in 0..answers.len() {
+        Ok(Packed { parcels, addresses })
+    }
+
+    /// Has outcomes delivered and their requests ended.
+    pub(super) fn add_finish(&self, flight: &mut Flight, packed: &Packed<'_>) -> Asked {
+        self.add_some(flight, &packed.parcels, &packed.addresses)
+    }
+
+    /// What became of them, in order.
+    pub(super) async fn finished(
+        &mut self,
+        packed: Packed<'_>,
+        asked: Asked,
+        replies: &mut Replies,
+    ) -> Result<Vec<Finished>, LinkError> {
+        let answers = asked.finished(replies);
+        let mut answers = answers.map_err(|e| self.link.failed(&e))?;
+        for (n, parcel) in packed.parcels.iter().enumerate() {
             if let Finished::BadTarget(key) = &answers[n] {
                 // There is no other place, or the key of its own is taken by something else.
                 let why = format!("{key} is a key of another type");
                 let address = Address {
                     reply_to: None,
-                    document: parcels[n].document(Some(&why)),
+                    document: parcel.document(Some(&why)),
                     fallback: None,
                     result_key: None,
-                    is_there: addresses[n].is_there,
+                    is_there: packed.addresses[n].is_there,
                 };
-                let one = std::slice::from_ref(&parcels[n]);
-                let again = self.finish(one, std::slice::from_ref(&address)).await?;
+                let mut flight = Flight::default();
+                let one = std::slice::from_ref(parcel);
+                let asked = self.add_some(&mut flight, one, std::slice::from_ref(&address));
+                if !self.link.is_connected() {
+                    // A new connection is looked at before anything is said on it.
+                    let what = "the connection was lost meanwhile".to_owned();
+                    return Err(LinkError::Away(what));
+                }
+                let connection = self.link.connection().await?;
+                let again = match flight.send(connection).await {
+                    Ok(mut replies) => asked.finished(&mut replies),
+                    Err(e) => Err(e),
+                };
+                let again = again.map_err(|e| self.link.failed(&e))?;
                 answers[n] = again.into_iter().next().unwrap_or(Finished::Lost);
             }
         }
-        for parcel in parcels {
-            self.delivered.remove(&parcel.key);
+        if !self.delivered.is_empty() {
+            for parcel in &packed.parcels {
+                self.delivered.remove(parcel.key());
+            }
         }
         Ok(answers)
     }
 
     /// Tells the sink that is not in Redis, once as long as this process lives.
-    fn tell_foreign(&mut self, parcels: &[Parcel]) -> Result<(), BacklogError> {
+    fn tell_foreign(&mut self, parcels: &[Parcel<'_>]) -> Result<(), BacklogError> {
         let Some(sink) = &mut self.delivery.foreign else {
             return Ok(());
         };
-        let new: Vec<&Parcel> = parcels
+        let new: Vec<&Parcel<'_>> = parcels
             .iter()
-            .filter(|parcel| !self.delivered.contains(&parcel.key))
+            .filter(|parcel| !self.delivered.contains(parcel.key()))
             .collect();
         if new.is_empty() {
             return Ok(());
         }
         let lines: Vec<u8> = new
             .iter()
-            .flat_map(|parcel| csv_file::line(parcel.about(), &parcel.outcome))
+            .flat_map(|parcel| csv_file::line(parcel.about(), parcel.outcome))
             .collect();
         sink.deliver(&lines)?;
         self.delivered
-            .extend(new.into_iter().map(|parcel| parcel.key.clone()));
+            .extend(new.into_iter().map(|parcel| parcel.key().to_owned()));
         Ok(())
     }
 
-    fn address(&self, parcel: &Parcel, now: Timestamp) -> Address {
+    fn address(&self, parcel: &Parcel<'_>, now: Timestamp) -> Address {
         let allowed = parcel
             .reply_to()
             .map(|list| self.delivery.replies.check(list).map(|()| list.to_owned()));
@@ -320,7 +343,7 @@ impl RedisBacklog {
             .as_ref()
             .filter(|_| !parcel.is_conflict());
         let result_key = keys.and_then(|(prefix, longest)| {
-            let ttl = Delivery::ttl(*longest, &parcel.outcome, now);
+            let ttl = Delivery::ttl(*longest, parcel.outcome, now);
             Some((format!("{prefix}{}", parcel.about().id?), ttl))
         });
         let (reply_to, document, fallback) = match allowed {
@@ -344,7 +367,7 @@ impl RedisBacklog {
     /// On a Cluster: pushes what belongs to other slots than the queue's.
     async fn push_elsewhere(
         &mut self,
-        parcel: &Parcel,
+        parcel: &Parcel<'_>,
         address: &mut Address,
     ) -> Result<(), BacklogError> {
         let home = slot(self.queue.keys[0].as_bytes());
@@ -359,7 +382,7 @@ impl RedisBacklog {
                 .to_owned();
             self.link.run::<()>(&set).await?;
         }
-        if self.delivered.contains(&parcel.key) && self.delivery.foreign.is_none() {
+        if self.delivered.contains(parcel.key()) && self.delivery.foreign.is_none() {
             address.is_there = true;
             return Ok(());
         }
@@ -367,7 +390,7 @@ impl RedisBacklog {
             match self.push(&list, &address.document).await {
                 Ok(()) => {
                     address.is_there = true;
-                    self.delivered.insert(parcel.key.clone());
+                    self.delivered.insert(parcel.key().to_owned());
                     return Ok(());
                 }
                 Err(LinkError::WrongType(_)) => {
@@ -383,7 +406,7 @@ impl RedisBacklog {
         {
             self.push(&list, &address.document).await?;
             address.is_there = true;
-            self.delivered.insert(parcel.key.clone());
+            self.delivered.insert(parcel.key().to_owned());
         }
         Ok(())
     }
@@ -392,25 +415,23 @@ impl RedisBacklog {
         self.link.run(&Cmd::lpush(list, document)).await
     }
 
-    async fn finish(
-        &mut self,
-        parcels: &[Parcel],
+    fn add_some(
+        &self,
+        flight: &mut Flight,
+        parcels: &[Parcel<'_>],
         addresses: &[Address],
-    ) -> Result<Vec<Finished>, BacklogError> {
+    ) -> Asked {
         let is_cluster = self.link.facts().is_some_and(|facts| facts.is_cluster);
         let home = slot(self.queue.keys[0].as_bytes());
         // A list in another slot can't be named to the script.
-        let results = self
-            .delivery
-            .results
-            .clone()
-            .filter(|list| !is_cluster || slot(list.as_bytes()) == home);
+        let results = self.delivery.results.as_deref();
+        let results = results.filter(|list| !is_cluster || slot(list.as_bytes()) == home);
         let items: Vec<Finish<'_>> = parcels
             .iter()
             .zip(addresses)
             .map(|(parcel, address)| Finish {
                 hold: Hold {
-                    id: &parcel.key,
+                    id: parcel.key(),
                     epoch: parcel.epoch,
                     step: 0,
                 },
@@ -420,7 +441,7 @@ impl RedisBacklog {
                 polls: parcel.polls,
                 unknown_create: parcel.unknown_create,
                 dead: parcel.is_dead(),
-                target: match (&address.reply_to, &results) {
+                target: match (&address.reply_to, results) {
                     _ if address.is_there => Target::Nowhere,
                     (Some(list), _) => Target::Reply(list),
                     (None, Some(_)) => Target::Results,
@@ -434,9 +455,6 @@ impl RedisBacklog {
                     .map(|(key, ttl)| (key.as_str(), *ttl)),
             })
             .collect();
-        let finished = self
-            .call(async |q, c| q.finish(c, results.as_deref(), &items).await)
-            .await?;
-        Ok(finished)
+        self.queue.add_finish(flight, results, &items)
     }
 }

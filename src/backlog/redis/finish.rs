@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use ::redis::RedisResult;
-use ::redis::aio::ConnectionLike;
 
 use crate::job::{Micros, Status};
 
+use super::flight::{Asked, Flight, Replies};
 use super::held::{Held, Hold};
-use super::queue::{BATCH, Queue, ms};
+use super::queue::{Queue, ms};
 use super::script;
 
 /// Where an outcome is pushed to.
@@ -67,44 +67,34 @@ pub(crate) enum Finished {
 pub(crate) const WRONG_TARGET: &str = "WRONGTARGET";
 
 impl Queue {
-    /// Delivers outcomes and ends their requests, at once; an answer for each, in order. Targets must
-    /// lie in the queue's slot. After a failover the requests are to be asserted first: Redis may have
-    /// lost them, and an outcome of what it does not know is dropped.
-    ///
-    /// # Errors
-    ///
-    /// Redis', to be repeated as it is; with the code `WRONGTARGET`, nothing of a batch of 128 was done.
-    pub(crate) async fn finish<C: ConnectionLike>(
+    /// Delivers outcomes and ends their requests, at once. Targets must lie in the queue's slot. After a
+    /// failover the requests are to be asserted first: Redis may have lost them, and an outcome of what it
+    /// does not know is dropped.
+    pub(super) fn add_finish(
         &self,
-        connection: &mut C,
+        flight: &mut Flight,
         results: Option<&str>,
         items: &[Finish<'_>],
-    ) -> RedisResult<Vec<Finished>> {
-        let mut answers = Vec::with_capacity(items.len());
-        for some in items.chunks(BATCH) {
-            let mut call = self.call(&script::FINISH);
-            let mut targets: Vec<&str> = Vec::new();
-            let mut index = |key| {
-                let known = targets.iter().position(|&one| one == key);
-                known.map_or_else(
-                    || {
-                        targets.push(key);
-                        targets.len()
-                    },
-                    |at| at + 1,
-                )
-            };
-            let results = results.map_or(0, &mut index);
+    ) -> Asked {
+        flight.add_all(items, |some| {
+            let mut targets = Targets::default();
+            let results = results.map_or(0, |key| targets.place(key));
+            let places: Vec<(usize, usize, u64)> = some
+                .iter()
+                .map(|item| {
+                    let target = match item.target {
+                        Target::Nowhere => 0,
+                        Target::Results => results,
+                        Target::Reply(key) => targets.place(key),
+                    };
+                    let key = item.result_key;
+                    let (key, ttl) = key.map_or((0, 1), |(key, ttl)| (targets.place(key), ms(ttl)));
+                    (target, key, ttl)
+                })
+                .collect();
+            let mut call = self.call_with(&script::FINISH, &targets.0);
             call.arg(ms(self.settings.window)).arg(results);
-            for item in some {
-                let target = match item.target {
-                    Target::Nowhere => 0,
-                    Target::Results => results,
-                    Target::Reply(key) => index(key),
-                };
-                let (result_key, ttl) = item
-                    .result_key
-                    .map_or((0, 1), |(key, ttl)| (index(key), ms(ttl)));
+            for (item, (target, result_key, ttl)) in some.iter().zip(places) {
                 call.arg(item.hold.id)
                     .arg(item.hold.epoch.0)
                     .flag(item.status == Status::Solved)
@@ -121,21 +111,42 @@ impl Queue {
                     .arg(result_key)
                     .arg(ttl);
             }
-            for key in targets {
-                call.key(key);
-            }
-            let mut reply = call.run(connection).await?;
-            for _ in some {
-                answers.push(match reply.text()?.as_str() {
-                    "done" => Finished::Done,
-                    "lost" => Finished::Lost,
-                    "learn" => Finished::Learn(Box::new(Held::read(&mut reply)?)),
-                    "bad_target" => Finished::BadTarget(reply.text()?),
-                    _ => return Err(reply.unknown_word()),
-                });
-            }
-            reply.end()?;
-        }
-        Ok(answers)
+            call
+        })
+    }
+}
+
+/// The keys that outcomes of a call go to, each once.
+#[derive(Default)]
+struct Targets<'a>(Vec<&'a str>);
+
+impl<'a> Targets<'a> {
+    /// Its place, counted from one.
+    fn place(&mut self, key: &'a str) -> usize {
+        let known = self.0.iter().position(|&one| one == key);
+        known.map_or_else(
+            || {
+                self.0.push(key);
+                self.0.len()
+            },
+            |at| at + 1,
+        )
+    }
+}
+
+impl Asked {
+    /// # Errors
+    ///
+    /// Redis', to be repeated as it is; with the code `WRONGTARGET`, nothing of a batch of 128 was done.
+    pub(super) fn finished(self, replies: &mut Replies) -> RedisResult<Vec<Finished>> {
+        self.read(replies, |reply| {
+            Ok(match reply.text()?.as_str() {
+                "done" => Finished::Done,
+                "lost" => Finished::Lost,
+                "learn" => Finished::Learn(Box::new(Held::read(reply)?)),
+                "bad_target" => Finished::BadTarget(reply.text()?),
+                _ => return Err(reply.unknown_word()),
+            })
+        })
     }
 }

@@ -1,13 +1,14 @@
 //! How work comes to a worker: jobs of the dead are adopted, the rest is claimed, messages are admitted.
 
 use ::redis::RedisResult;
-use ::redis::aio::ConnectionLike;
 
+use super::flight::{Asked, Flight, Replies};
 use super::held::{Epoch, Held, Raw};
 use super::queue::{BATCH, MOST, Queue, ms};
+use super::reply::Reply;
 use super::script;
 
-/// An answer to [`Queue::adopt`].
+/// An answer to [`Queue::add_adopt`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Adopted {
     /// Jobs with remote ids, of the caller's API.
@@ -18,12 +19,12 @@ pub(crate) struct Adopted {
     pub(crate) quiet_ms: u64,
 }
 
-/// An answer to [`Queue::claim`].
+/// An answer to [`Queue::add_claim`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claimed {
     /// Requests without a remote id.
     pub(crate) held: Vec<Held>,
-    /// Messages to be read, for [`Queue::admit`] or [`Queue::finish`].
+    /// Messages to be read, for [`Queue::add_admit`] or [`Queue::add_finish`].
     pub(crate) raw: Vec<Raw>,
     /// Nothing waits and nothing is in flight, here or at any worker.
     pub(crate) empty: bool,
@@ -34,6 +35,8 @@ pub(crate) struct Claimed {
     pub(crate) paused: bool,
     /// See [`Adopted::quiet_ms`].
     pub(crate) quiet_ms: u64,
+    /// Jobs with a remote id have no owner: [`Queue::add_adopt`] may bring them.
+    pub(crate) has_ownerless: bool,
 }
 
 /// A message that was read as a request.
@@ -68,21 +71,48 @@ pub(crate) enum Admission {
 
 impl Queue {
     /// Hands out up to `n` (at most 128) jobs that have a remote id at this `api` and no owner. It goes
-    /// past pauses and caps: what is paid is polled.
-    ///
-    /// # Errors
-    ///
-    /// Redis'. Where the answer is lost, the jobs come back when their leases end.
-    pub(crate) async fn adopt<C: ConnectionLike>(
-        &self,
-        connection: &mut C,
-        n: usize,
-        api: &str,
-    ) -> RedisResult<Adopted> {
+    /// past pauses and caps: what is paid is polled. Where the answer is lost, they come back when their
+    /// leases end.
+    pub(super) fn add_adopt(&self, flight: &mut Flight, n: usize, api: &str) {
         let mut call = self.call_as_worker(&script::ADOPT);
         call.arg(n.min(BATCH)).arg(api);
-        let mut reply = call.run(connection).await?;
-        let mut adopted = Adopted {
+        flight.add(call);
+    }
+
+    /// Hands out up to `n` (at most 128) requests and messages without a remote id: first what dead
+    /// workers left, then due retries, `ready`, messages. `cap` bounds what the whole fleet has in flight.
+    /// Where the answer is lost, they come back when their leases end.
+    pub(super) fn add_claim(&self, flight: &mut Flight, n: usize, cap: Option<u64>) {
+        let mut call = self.call_as_worker(&script::CLAIM);
+        call.arg(n.min(BATCH)).arg(cap.unwrap_or(0));
+        flight.add(call);
+    }
+
+    /// Turns messages into jobs, or finds that they are none.
+    pub(super) fn add_admit(&self, flight: &mut Flight, items: &[Admit<'_>]) -> Asked {
+        flight.add_all(items, |some| {
+            let mut call = self.call_as_worker(&script::ADMIT);
+            call.arg(ms(self.settings.window));
+            for item in some {
+                call.arg(item.key)
+                    .arg(item.epoch.0)
+                    .arg(item.id)
+                    .arg(item.hash)
+                    .arg(item.payload)
+                    .arg_or_none(item.not_after_in_ms.map(|within| within.min(MOST)));
+            }
+            call
+        })
+    }
+}
+
+impl Adopted {
+    /// # Errors
+    ///
+    /// Redis'.
+    pub(super) fn read(replies: &mut Replies) -> RedisResult<Self> {
+        let mut reply = replies.next()?;
+        let mut adopted = Self {
             quiet_ms: reply.int()?,
             elsewhere: reply.int()?,
             held: Vec::new(),
@@ -92,28 +122,21 @@ impl Queue {
         }
         Ok(adopted)
     }
+}
 
-    /// Hands out up to `n` (at most 128) requests and messages without a remote id: first what dead
-    /// workers left, then due retries, `ready`, messages. `cap` bounds what the whole fleet has in flight.
-    ///
+impl Claimed {
     /// # Errors
     ///
-    /// Redis', such as `OOM`. Where the answer is lost, they come back when their leases end.
-    pub(crate) async fn claim<C: ConnectionLike>(
-        &self,
-        connection: &mut C,
-        n: usize,
-        cap: Option<u64>,
-    ) -> RedisResult<Claimed> {
-        let mut call = self.call_as_worker(&script::CLAIM);
-        call.arg(n.min(BATCH)).arg(cap.unwrap_or(0));
-        let mut reply = call.run(connection).await?;
-        let mut claimed = Claimed {
+    /// Redis', such as `OOM`.
+    pub(super) fn read(replies: &mut Replies) -> RedisResult<Self> {
+        let mut reply = replies.next()?;
+        let mut claimed = Self {
             paused: reply.flag()?,
             quiet_ms: reply.int()?,
             empty: reply.flag()?,
             next_ms: reply.int_or_none()?,
-            ..Claimed::default()
+            has_ownerless: reply.flag()?,
+            ..Self::default()
         };
         for _ in 0..reply.int::<usize>()? {
             claimed.held.push(Held::read(&mut reply)?);
@@ -128,41 +151,25 @@ impl Queue {
         }
         Ok(claimed)
     }
+}
 
-    /// Turns messages into jobs, or finds that they are none; an answer for each, in order.
-    ///
+impl Admission {
+    fn read(reply: &mut Reply) -> RedisResult<Self> {
+        match reply.text()?.as_str() {
+            "admitted" => Ok(Self::Admitted(Epoch(reply.int()?))),
+            "duplicate" => Ok(Self::Duplicate),
+            "conflict" => Ok(Self::Conflict),
+            "lost" => Ok(Self::Lost),
+            _ => Err(reply.unknown_word()),
+        }
+    }
+}
+
+impl Asked {
     /// # Errors
     ///
     /// Redis', such as `OOM`; to be repeated as it is.
-    pub(crate) async fn admit<C: ConnectionLike>(
-        &self,
-        connection: &mut C,
-        items: &[Admit<'_>],
-    ) -> RedisResult<Vec<Admission>> {
-        let mut answers = Vec::with_capacity(items.len());
-        for some in items.chunks(BATCH) {
-            let mut call = self.call_as_worker(&script::ADMIT);
-            call.arg(ms(self.settings.window));
-            for item in some {
-                call.arg(item.key)
-                    .arg(item.epoch.0)
-                    .arg(item.id)
-                    .arg(item.hash)
-                    .arg(item.payload)
-                    .arg_or_none(item.not_after_in_ms.map(|within| within.min(MOST)));
-            }
-            let mut reply = call.run(connection).await?;
-            for _ in some {
-                answers.push(match reply.text()?.as_str() {
-                    "admitted" => Admission::Admitted(Epoch(reply.int()?)),
-                    "duplicate" => Admission::Duplicate,
-                    "conflict" => Admission::Conflict,
-                    "lost" => Admission::Lost,
-                    _ => return Err(reply.unknown_word()),
-                });
-            }
-            reply.end()?;
-        }
-        Ok(answers)
+    pub(super) fn admissions(self, replies: &mut Replies) -> RedisResult<Vec<Admission>> {
+        self.read(replies, Admission::read)
     }
 }

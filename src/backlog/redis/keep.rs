@@ -7,6 +7,7 @@ use ::redis::aio::ConnectionLike;
 
 use crate::backlog::History;
 
+use super::flight::{Asked, Flight, Replies};
 use super::held::{Answer, Held, Hold, JobState};
 use super::queue::{BATCH, MOST, Queue, ms};
 use super::script;
@@ -105,15 +106,23 @@ impl Queue {
         connection: &mut C,
         items: &[Known<'_>],
     ) -> RedisResult<Beat> {
-        let mut beat = Beat::default();
-        let mut place = 0;
-        loop {
-            let some = items[place..].chunks(BATCH).next().unwrap_or(&[]);
+        let mut flight = Flight::default();
+        let call = |some: &[Known<'_>]| {
             let mut call = self.call_as_worker(&script::BEAT);
             for Known { hold, remote_id } in some {
                 call.arg(hold.id).arg(hold.epoch.0).arg_or_none(*remote_id);
             }
-            let mut reply = call.run(connection).await?;
+            call
+        };
+        flight.add_all(items, call);
+        if flight.is_empty() {
+            flight.add(call(&[]));
+        }
+        let mut replies = flight.send(connection).await?;
+        let mut beat = Beat::default();
+        let mut place = 0;
+        loop {
+            let mut reply = replies.next()?;
             beat.hold_ms = reply.int()?;
             beat.paused = reply.flag()?;
             for _ in 0..reply.int::<usize>()? {
@@ -123,7 +132,7 @@ impl Queue {
                 let at = place + reply.int::<usize>()?;
                 beat.learned.push((at, Held::read(&mut reply)?));
             }
-            place += some.len();
+            place += BATCH;
             if place >= items.len() {
                 return Ok(beat);
             }
@@ -132,6 +141,21 @@ impl Queue {
 
     /// Hands holds back; what the caller does not hold any more is left alone. Messages go back to where
     /// the next claim takes from.
+    pub(super) fn add_release(&self, flight: &mut Flight, items: &[Release<'_>]) -> Asked {
+        flight.add_all(items, |some| {
+            let mut call = self.call(&script::RELEASE);
+            for item in some {
+                let delay = u64::try_from(item.delay.as_millis()).unwrap_or(MOST);
+                call.arg(item.hold.id)
+                    .arg(item.hold.epoch.0)
+                    .arg(item.polls)
+                    .arg(delay.min(MOST));
+            }
+            call
+        })
+    }
+
+    /// Hands holds back, by themselves.
     ///
     /// # Errors
     ///
@@ -141,18 +165,9 @@ impl Queue {
         connection: &mut C,
         items: &[Release<'_>],
     ) -> RedisResult<()> {
-        for some in items.chunks(BATCH) {
-            let mut call = self.call(&script::RELEASE);
-            for item in some {
-                let delay = u64::try_from(item.delay.as_millis()).unwrap_or(MOST);
-                call.arg(item.hold.id)
-                    .arg(item.hold.epoch.0)
-                    .arg(item.polls)
-                    .arg(delay.min(MOST));
-            }
-            call.run(connection).await?;
-        }
-        Ok(())
+        let mut flight = Flight::default();
+        let asked = self.add_release(&mut flight, items);
+        asked.released(&mut flight.send(connection).await?)
     }
 
     /// Puts back what Redis has lost of the caller's jobs; a job that it has at a later epoch is lost.
@@ -165,8 +180,8 @@ impl Queue {
         connection: &mut C,
         items: &[Assert<'_>],
     ) -> RedisResult<Asserted> {
-        let mut asserted = Asserted::default();
-        for some in items.chunks(BATCH) {
+        let mut flight = Flight::default();
+        flight.add_all(items, |some| {
             let mut call = self.call_as_worker(&script::ASSERT);
             for item in some {
                 call.arg(item.hold.id)
@@ -188,7 +203,15 @@ impl Queue {
                     .arg_or_none(item.not_after_left_ms)
                     .arg_or_none(item.api);
             }
-            let mut reply = call.run(connection).await?;
+            call
+        });
+        let mut asserted = Asserted::default();
+        if items.is_empty() {
+            return Ok(asserted);
+        }
+        let mut replies = flight.send(connection).await?;
+        for some in items.chunks(BATCH) {
+            let mut reply = replies.next()?;
             asserted.put_back += reply.int::<u32>()?;
             for _ in some {
                 asserted.answers.push(Answer::read(&mut reply)?);
@@ -217,5 +240,14 @@ impl Queue {
         };
         reply.end()?;
         Ok(settled)
+    }
+}
+
+impl Asked {
+    /// # Errors
+    ///
+    /// Redis'; to be repeated as it is.
+    pub(super) fn released(self, replies: &mut Replies) -> RedisResult<()> {
+        self.read(replies, |reply| reply.text().map(drop)).map(drop)
     }
 }

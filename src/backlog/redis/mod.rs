@@ -24,12 +24,16 @@
 mod claims;
 mod create;
 mod deliver;
+mod exchange;
 mod finish;
+mod flight;
 pub mod fresh;
 mod held;
+mod in_hand;
 mod intake;
 mod keep;
 pub mod message;
+mod open;
 mod operate;
 mod pace;
 mod probe;
@@ -38,12 +42,15 @@ mod records;
 mod reply;
 pub mod reply_to;
 mod script;
+mod settings;
+mod tend;
 #[cfg(test)]
 mod tests;
 mod worker;
 
 pub use deliver::Delivery;
-pub use worker::{OpenQueueError, RedisBacklog, RedisSettings};
+pub use settings::{OpenQueueError, RedisSettings};
+pub use worker::RedisBacklog;
 
 pub(crate) use create::{Back, BackBy, Begin, Begun, Created, Spending};
 pub(crate) use finish::{Finish, Finished, Target};

@@ -20,7 +20,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn write(self, call: &mut Call<'_>) {
+    pub(super) fn write(self, call: &mut Call) {
         call.arg(self.period_us.clamp(1, MOST))
             .arg(self.burst.max(1))
             .arg(

@@ -1,17 +1,22 @@
 //! A queue's keys and settings, and how its scripts are called.
 //!
-//! Wrappers take up to [`BATCH`] items a call to the server and split what is longer. After an error
+//! Calls take up to [`BATCH`] items each; what is longer is split. After an error
 //! nobody knows what is done of a call: it is to be repeated as it is, which does the rest.
 
 use std::time::Duration;
 
 use ::redis::aio::ConnectionLike;
-use ::redis::{RedisResult, Script, ScriptInvocation, ToRedisArgs};
+use ::redis::{Cmd, RedisResult, ToRedisArgs};
 
+use super::flight::Flight;
 use super::reply::Reply;
+use super::script::Script;
 
 /// Most items in one call of a script.
 pub(crate) const BATCH: usize = 128;
+
+/// Arguments of a usual call, and their bytes.
+const USUAL_CALL: (usize, usize) = (128, 4096);
 
 /// What a queue needs to know of its worker.
 #[derive(Clone, Debug)]
@@ -42,16 +47,29 @@ impl Queue {
         }
     }
 
-    pub(super) fn call<'a>(&self, script: &'a Script) -> Call<'a> {
-        let mut invocation = script.prepare_invoke();
+    pub(super) fn call(&self, script: &'static Script) -> Call {
+        self.call_with(script, &[])
+    }
+
+    /// A call with further keys.
+    pub(super) fn call_with(&self, script: &'static Script, keys: &[&str]) -> Call {
+        let (arguments, bytes) = USUAL_CALL;
+        let mut command = Cmd::with_capacity(arguments, bytes);
+        command
+            .arg("EVALSHA")
+            .arg(script.hash())
+            .arg(self.keys.len() + keys.len());
         for key in &self.keys {
-            invocation.key(key);
+            command.arg(key.as_str());
         }
-        Call { invocation }
+        for &key in keys {
+            command.arg(key);
+        }
+        Call { script, command }
     }
 
     /// A call whose first arguments are the lease and the worker.
-    pub(super) fn call_as_worker<'a>(&self, script: &'a Script) -> Call<'a> {
+    pub(super) fn call_as_worker(&self, script: &'static Script) -> Call {
         let mut call = self.call(script);
         call.arg(ms(self.settings.lease))
             .arg(self.settings.worker.as_str());
@@ -60,18 +78,14 @@ impl Queue {
 }
 
 /// A script's call that is being written.
-pub(super) struct Call<'a> {
-    invocation: ScriptInvocation<'a>,
+pub(super) struct Call {
+    pub(super) script: &'static Script,
+    pub(super) command: Cmd,
 }
 
-impl Call<'_> {
-    pub(super) fn key(&mut self, key: &str) -> &mut Self {
-        self.invocation.key(key);
-        self
-    }
-
+impl Call {
     pub(super) fn arg(&mut self, arg: impl ToRedisArgs) -> &mut Self {
-        self.invocation.arg(arg);
+        self.command.arg(arg);
         self
     }
 
@@ -87,10 +101,11 @@ impl Call<'_> {
         self.arg(u8::from(flag))
     }
 
-    /// Calls it. Where Redis does not know the script, it is loaded and called again, which is no
-    /// repetition: nothing was run.
-    pub(super) async fn run<C: ConnectionLike>(&self, connection: &mut C) -> RedisResult<Reply> {
-        Reply::new(self.invocation.invoke_async(connection).await?)
+    /// Sends it alone.
+    pub(super) async fn run<C: ConnectionLike>(self, connection: &mut C) -> RedisResult<Reply> {
+        let mut flight = Flight::default();
+        flight.add(self);
+        flight.send(connection).await?.next()
     }
 }
 

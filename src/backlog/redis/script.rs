@@ -6,7 +6,28 @@
 
 use std::sync::LazyLock;
 
-use ::redis::Script;
+/// A script, and the name that the server knows it by.
+#[derive(Debug)]
+pub(super) struct Script {
+    code: &'static str,
+    hash: String,
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        let hash = ::redis::Script::new(code).get_hash().to_owned();
+        Self { code, hash }
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// SHA-1 of the code, in hexadecimal digits.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+}
 
 macro_rules! scripts {
     ($($name:ident: $head:literal, $file:literal;)*) => {

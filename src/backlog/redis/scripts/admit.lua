@@ -3,21 +3,24 @@
 -- out: per item admitted <epoch>, duplicate, conflict, lost.
 local lease_ms, worker, window = number(), text(), number()
 local items, ids = {}, {}
-while more() do
-  local item = { key = text(), epoch = number(), id = text(), hash = text(), payload = text(), within = optional_number() }
+for i = first_of(6), #ARGV, 6 do
+  local item = {
+    key = ARGV[i], epoch = tonumber(ARGV[i + 1]), id = ARGV[i + 2], hash = ARGV[i + 3], payload = ARGV[i + 4],
+    within = tonumber(ARGV[i + 5]),
+  }
   items[#items + 1] = item
   ids[#ids + 1] = item.key
   ids[#ids + 1] = item.id
 end
 load(ids)
 
-local fresh, superseded, out, tells = {}, {}, {}, {}
+local fresh, risen, out, tells = {}, {}, {}, {}
 for _, item in ipairs(items) do
   local raw, job = jobs[item.key], jobs[item.id]
   -- A request whose window is over is a new one.
-  local verdict
+  local verdict, was_done
   if job and job.s == 'done' and job.t + window <= now then
-    verdict = verdicts(job)
+    verdict, was_done = verdicts(job), true
     job = false
   end
   if not raw or raw.s ~= 'raw' or raw.e ~= item.epoch then
@@ -36,7 +39,7 @@ for _, item in ipairs(items) do
     lease(item.id, job, now + lease_ms)
     texts[item.id] = item.payload
     fresh[#fresh + 1] = item.id
-    superseded[#superseded + 1] = 'dead\0' .. item.id
+    if was_done then risen[#risen + 1] = item.id end
     count('admitted', 1)
     out[#out + 1] = 'admitted'
     out[#out + 1] = 0
@@ -59,7 +62,11 @@ for place, job in pairs(tells) do out[place] = job.e end
 trim(window, 2 * #items + 16)
 write()
 -- An id's tombstone must not outlive its new generation, nor may its dead one be requeued beside it.
-many('ZREM', DONE, fresh)
-many('ZREM', DEAD, fresh)
-many('HDEL', PAYLOAD, superseded)
+many('ZREM', DONE, risen)
+if call('ZCARD', DEAD) > 0 then
+  many('ZREM', DEAD, fresh)
+  local superseded = {}
+  for i, id in ipairs(fresh) do superseded[i] = 'dead\0' .. id end
+  many('HDEL', PAYLOAD, superseded)
+end
 return out

@@ -3,10 +3,9 @@
 -- out: hold ms, paused, number lost, their places (from 0), then place and job of each that has an unknown remote id.
 local lease_ms, worker = number(), text()
 local items, ids = {}, {}
-while more() do
-  local item = { id = text(), epoch = number(), knows = optional() }
-  items[#items + 1] = item
-  ids[#ids + 1] = item.id
+for i = first_of(3), #ARGV, 3 do
+  items[#items + 1] = { id = ARGV[i], epoch = tonumber(ARGV[i + 1]), knows = given(ARGV[i + 2]) }
+  ids[#ids + 1] = ARGV[i]
 end
 load(ids)
 

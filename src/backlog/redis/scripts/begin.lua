@@ -7,8 +7,10 @@ local period, burst, horizon, cap = number(), number(), number(), optional_numbe
 local ANOTHER_CLOCK_US = 3600 * 1000000
 local PAUSED_US = 1000000
 local items, ids = {}, {}
-while more() do
-  local item = { id = text(), epoch = number(), step = number(), reserve = number() }
+for i = first_of(4), #ARGV, 4 do
+  local item = {
+    id = ARGV[i], epoch = tonumber(ARGV[i + 1]), step = tonumber(ARGV[i + 2]), reserve = tonumber(ARGV[i + 3]),
+  }
   items[#items + 1] = item
   ids[#ids + 1] = item.id
 end

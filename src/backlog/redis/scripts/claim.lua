@@ -1,6 +1,6 @@
 -- Hands out work that has no remote id: what was left by the dead, due retries, ready ones, new messages.
 -- in: lease ms, worker, n, cap (0: none).
--- out: paused, quiet ms, empty, next ms or none, number of jobs, jobs, then messages (key, epoch, takes, text).
+-- out: paused, quiet ms, empty, next ms or none, whether jobs with a remote id have no owner, number of jobs, jobs, then messages (key, epoch, takes, text).
 local lease_ms, worker, n, cap = number(), text(), number(), number()
 -- A message is read in chunks, until so many bytes were read in a call.
 local CHUNK, ENOUGH_BYTES = 16, 4 * 1024 * 1024
@@ -156,7 +156,8 @@ end
 local left = ready - from_ready + inbox - from_inbox + list - from_list + leased
 local empty = left == 0 and not first[1]
 
-local out = { paused and 1 or 0, quiet, empty and 1 or 0, soonest and soonest - now or false, #taken }
+local ownerless = leased > 0 and quiet == 0 and #call('ZRANGEBYSCORE', LEASE, '-inf', now, 'LIMIT', 0, 1) or 0
+local out = { paused and 1 or 0, quiet, empty and 1 or 0, soonest and soonest - now or false, ownerless, #taken }
 for _, id in ipairs(taken) do tell(out, id, jobs[id], payloads[id], was_submitting[id]) end
 for _, id in ipairs(raws) do
   out[#out + 1] = id

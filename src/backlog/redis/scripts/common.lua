@@ -4,7 +4,9 @@
 -- An argument that is absent is the empty string. A reply is a flat array; what is absent in it is false.
 
 local LIST, INBOX, READY, DELAYED, LEASE, JOB, PAYLOAD, LIMIT, META, DONE, DEAD, ORPHAN, WORKERS = unpack(KEYS, 1, 13)
-local call = redis.call
+-- Locals are faster to reach than globals.
+local call, ARGV = redis.call, ARGV
+local tonumber, ipairs, pairs, pack, unpack_job = tonumber, ipairs, pairs, cmsgpack.pack, cmsgpack.unpack
 
 local clock = call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
@@ -40,6 +42,26 @@ end
 local function more()
   return cursor < #ARGV
 end
+-- Where the first of the remaining items begins, of so many arguments each.
+local function first_of(width)
+  if (#ARGV - cursor) % width ~= 0 then error('an argument is missing') end
+  return cursor + 1
+end
+local function given(argument)
+  if argument ~= '' then return argument end
+end
+
+-- A whole number's digits. Redis writes a number out anew for each place where it stands, and slowly; scores of
+-- a call are few different ones.
+local digits = {}
+local function shown(number)
+  local text = digits[number]
+  if not text then
+    text = string.format('%.0f', number)
+    digits[number] = text
+  end
+  return text
+end
 
 -- Calls a variadic command in pieces that Lua can unpack.
 local function many(command, key, list)
@@ -65,7 +87,7 @@ local function load(ids)
     local packed = call('HMGET', JOB, unpack(wanted, i, last))
     for k = i, last do
       local one = packed[k - i + 1]
-      jobs[wanted[k]] = one and cmsgpack.unpack(one)
+      jobs[wanted[k]] = one and unpack_job(one)
     end
   end
 end
@@ -239,14 +261,14 @@ local function field(kept, id, one)
   kept[#kept + 1] = one
 end
 local function scored(kept, id, one)
-  kept[#kept + 1] = one
+  kept[#kept + 1] = shown(one)
   kept[#kept + 1] = id
 end
 
 local function write()
   local records = {}
   for id in pairs(changed) do
-    records[id] = jobs[id] and cmsgpack.pack(jobs[id])
+    records[id] = jobs[id] and pack(jobs[id])
   end
   local kept, removed = split(records, field)
   many('HSET', JOB, kept)

@@ -1,11 +1,12 @@
 -- The remote id of a create, whoever brings it: a paid id is never fenced out.
--- in: lease ms, worker; items (id, epoch, step, remote id, submitted at, budget ms, api).
+-- in: lease ms, worker, api; items (id, epoch, step, remote id, submitted at, budget ms).
 -- out: per item done, lost (recorded or noted as an orphan, but the caller's hold is over), or learn <job>.
-local lease_ms, worker = number(), text()
+local lease_ms, worker, api = number(), text(), text()
 local items, ids = {}, {}
-while more() do
+for i = first_of(6), #ARGV, 6 do
   local item = {
-    id = text(), epoch = number(), step = number(), remote = text(), at = text(), budget = number(), api = text(),
+    id = ARGV[i], epoch = tonumber(ARGV[i + 1]), step = tonumber(ARGV[i + 2]), remote = ARGV[i + 3],
+    at = ARGV[i + 4], budget = tonumber(ARGV[i + 5]),
   }
   items[#items + 1] = item
   ids[#ids + 1] = item.id
@@ -19,7 +20,7 @@ for _, item in ipairs(items) do
   if not job or job.s == 'done' then
     -- A tombstone knows the ids that came to a verdict.
     if not job or (job.r ~= remote and not is_retired(job, remote)) then
-      orphan(id, remote, item.api, item.at)
+      orphan(id, remote, api, item.at)
     end
     out[#out + 1] = 'lost'
   else
@@ -30,9 +31,11 @@ for _, item in ipairs(items) do
     -- An earlier generation of a reused id is another request.
     local foreign = item.epoch < (job.g or 0)
     if (foreign or job.r) and job.r ~= remote and not past then
-      orphan(id, remote, item.api, item.at)
+      orphan(id, remote, api, item.at)
     elseif not job.r and not past then
-      remember(id, job, remote, item.api, tonumber(item.at), item.budget)
+      -- An owner's lease need not be looked up.
+      if mine then lease(id, job, now + lease_ms) end
+      remember(id, job, remote, api, tonumber(item.at), item.budget)
     end
     if first then
       job.v = item.step + 1

@@ -22,11 +22,13 @@ local function holds(index, wanted)
 end
 
 local items, ids = {}, {}
-while more() do
+for i = first_of(15), #ARGV, 15 do
   local item = {
-    id = text(), epoch = number(), success = text() == '1', knew = optional(), refund = number(), polls = number(),
-    unknown = text() == '1', dead = text() == '1', status = text(), target = number(), is_reply = text() == '1',
-    outcome = text(), fallback = optional(), result_key = number(), ttl = number(),
+    id = ARGV[i], epoch = tonumber(ARGV[i + 1]), success = ARGV[i + 2] == '1', knew = given(ARGV[i + 3]),
+    refund = tonumber(ARGV[i + 4]), polls = tonumber(ARGV[i + 5]), unknown = ARGV[i + 6] == '1',
+    dead = ARGV[i + 7] == '1', status = ARGV[i + 8], target = tonumber(ARGV[i + 9]), is_reply = ARGV[i + 10] == '1',
+    outcome = ARGV[i + 11], fallback = given(ARGV[i + 12]), result_key = tonumber(ARGV[i + 13]),
+    ttl = tonumber(ARGV[i + 14]),
   }
   items[#items + 1] = item
   ids[#ids + 1] = item.id
@@ -88,7 +90,7 @@ for _, item in ipairs(items) do
       if job.s ~= 'raw' then
         if item.dead then dead[#dead + 1] = id end
         put(id, { s = 'done', e = item.epoch, h = job.h, r = item.knew or job.r, x = job.x, t = now })
-        finished[#finished + 1] = now
+        finished[#finished + 1] = shown(now)
         finished[#finished + 1] = id
       end
       out[#out + 1] = 'done'
@@ -99,8 +101,8 @@ end
 local graves = {}
 local payloads = load_payloads(dead)
 for _, id in ipairs(dead) do
-  texts['dead\0' .. id] = cmsgpack.pack({ p = payloads[id] or '', h = jobs[id].h })
-  graves[#graves + 1] = now
+  texts['dead\0' .. id] = pack({ p = payloads[id] or '', h = jobs[id].h })
+  graves[#graves + 1] = shown(now)
   graves[#graves + 1] = id
 end
 trim(window, 2 * #items + 16)

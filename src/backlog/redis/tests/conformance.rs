@@ -21,33 +21,36 @@ const PREFIX: &str = "pollwheel:";
 /// What stands before the lease's end of a job without a remote id.
 const CREATING: f64 = (1_u64 << 50) as f64;
 
-struct Queue {
-    server: RedisServer,
-    redis: MultiplexedConnection,
+pub(super) struct Queue {
+    pub(super) server: RedisServer,
+    pub(super) redis: MultiplexedConnection,
 }
 
-impl Shop for Queue {
-    type Backlog = RedisBacklog;
-
-    /// Whoever worked on it before is dead for longer than a lease.
-    async fn open(&mut self) -> RedisBacklog {
+impl Queue {
+    /// The leases of these run out.
+    pub(super) async fn expire(&mut self, which: impl Fn(&str) -> bool) {
         let keys = Keys::new(PREFIX, LIST).unwrap();
         let leases: Vec<(String, f64)> = self
             .redis
             .zrange_withscores(&keys.lease, 0, -1)
             .await
             .unwrap();
-        for (id, end) in leases {
+        for (id, end) in leases.into_iter().filter(|(id, _)| which(id)) {
             let ended = if end >= CREATING { CREATING } else { 0.0 };
             let _: () = self.redis.zadd(&keys.lease, id, ended).await.unwrap();
         }
+    }
+
+    /// A worker that reaches Redis by this URL.
+    pub(super) async fn open_at(&self, url: &str) -> RedisBacklog {
+        let keys = Keys::new(PREFIX, LIST).unwrap();
         let names = NamesInUse {
             list: LIST,
             results: Some(RESULTS),
             key_prefix: PREFIX,
         };
         let settings = RedisSettings {
-            link: Settings::try_new(&self.server.url(), Access::default()).unwrap(),
+            link: Settings::try_new(url, Access::default()).unwrap(),
             keys,
             delivery: Delivery {
                 results: Some(RESULTS.to_owned()),
@@ -79,6 +82,16 @@ impl Shop for Queue {
         };
         RedisBacklog::open(settings).await.unwrap().0
     }
+}
+
+impl Shop for Queue {
+    type Backlog = RedisBacklog;
+
+    /// Whoever worked on it before is dead for longer than a lease.
+    async fn open(&mut self) -> RedisBacklog {
+        self.expire(|_| true).await;
+        self.open_at(&self.server.url()).await
+    }
 
     async fn outcomes(&mut self) -> Vec<(String, String)> {
         let texts: Vec<String> = self.redis.lrange(RESULTS, 0, -1).await.unwrap();
@@ -91,7 +104,7 @@ impl Shop for Queue {
     }
 }
 
-async fn queue(count: usize) -> Queue {
+pub(super) async fn queue(count: usize) -> Queue {
     let server = RedisServer::start();
     let client = ::redis::Client::open(server.url()).unwrap();
     // A busy machine is no reason to fail.

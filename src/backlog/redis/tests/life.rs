@@ -398,9 +398,9 @@ async fn jobs_of_another_api_do_not_hide_ours() {
         remote_id: "9",
         submitted_at_ms: 1,
         budget: Duration::from_secs(180),
-        api: "api-2",
     };
-    f.queue.created(&mut f.con, &[item]).await.unwrap();
+    let brought = f.queue.created_at(&mut f.con, "api-2", &[item]).await;
+    brought.unwrap();
     let _: () = f.cmd("ZADD", "lease", &["2", "ours"]).await;
     let mut calls = 0;
     let mut held = Vec::new();

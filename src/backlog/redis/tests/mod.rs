@@ -1,9 +1,11 @@
 //! Against a real redis-server.
 
 mod admit;
+mod alone;
 mod calls;
 mod conformance;
 mod dump;
+mod exchange;
 mod failover;
 mod fleet;
 mod keep;
@@ -188,7 +190,6 @@ impl Fixture {
             remote_id,
             submitted_at_ms: 1_700_000_000_123,
             budget: Duration::from_secs(180),
-            api: API,
         };
         let answers = self.queue.created(&mut self.con, &[item]).await;
         answers.unwrap().remove(0)
