@@ -274,6 +274,7 @@ mod tests {
           base_url                     = https://omocaptcha.com   (default)
           protocol                     = v1                       (default)
           api_token_file               = -                        (default)
+          http_client                  = hyper                    (default)
           simulate                     = false                    (default)
           jobs                         = -                        (default)
           job                          = -                        (default)
