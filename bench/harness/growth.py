@@ -73,11 +73,11 @@ def write_rows(path: Path, rows: int) -> None:
         writer.writerows((f"row-{n}", f"{WEBSITE_URL}{n}", WEBSITE_KEY) for n in range(rows))
 
 
-def command(place: Place, folder: Path, url: str, jobs: int, interval_ms: int) -> list[str]:
+def command(place: Place, folder: Path, url: str, jobs: int, interval_ms: int, submit_rate: str = UNBOUND) -> list[str]:
     return [
         str(place.binaries / "pollwheel"), "run", "--from", str(folder / "requests.csv"), "--to", str(folder / "results.csv"),
         "--job", "hcaptcha", "--base-url", url, "--authorized-site", SITE, "--jobs", str(write_kind(folder, interval_ms)),
-        "--submit-rate", UNBOUND, "--max-in-flight", str(jobs), "--max-spend", "1000000",
+        "--submit-rate", submit_rate, "--max-in-flight", str(jobs), "--max-spend", "1000000",
         "--drain-timeout", "0s", "--summary", str(folder / "summary.json"),
     ]
 
@@ -135,14 +135,14 @@ def poll_rate(place: Place, jobs: int, interval_ms: int) -> PollRate:
     folder = place.folder(f"polls-{interval_ms}")
     write_rows(folder / "requests.csv", jobs)
     with Simulator(place.binaries / "pollwheel", folder, FOR_EVER_MS, "0s") as simulator:
-        argv = command(place, folder, simulator.url, jobs, interval_ms)
+        argv = command(place, folder, simulator.url, jobs, interval_ms, "2000/s")
         log = folder / "contestant.log"
         with log.open("w") as stream:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment(TOKEN))
         try:
             created = fill(process, simulator, jobs, log)
             before = snapshot(process.pid, simulator)
-            time.sleep(20)
+            time.sleep(40)
             after = snapshot(process.pid, simulator)
             process.send_signal(signal.SIGTERM)
             process.wait(60)
