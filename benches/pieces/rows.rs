@@ -1,5 +1,6 @@
 //! Requests, records and outcomes like those of a run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -72,7 +73,7 @@ pub fn created(claims: &[Claim]) -> Vec<(Ticket, Record)> {
 pub fn finished(claims: &[Claim]) -> Vec<(Ticket, Record)> {
     let record = |claim: &Claim| {
         let finish = Record::Finish {
-            outcome: Box::new(outcome(1_795_380_688_135_416 + claim.ticket.0)),
+            outcome: Arc::new(outcome(1_795_380_688_135_416 + claim.ticket.0)),
             refund: Micros::ZERO,
             unknown_create: false,
         };

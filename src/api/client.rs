@@ -357,7 +357,8 @@ mod tests {
     }
 
     /// There is one for each exchange, allocated and moved: what is large in it and seldom needed (the way to
-    /// a new connection) is boxed.
+    /// a new connection) is boxed. With what the engine adds it is to stay below 1,032 bytes: to those, glibc
+    /// has a quick way.
     #[test]
     fn the_future_of_an_exchange_is_small() {
         let http = HttpTransport::new(&HttpSettings::new("http://127.0.0.1:9")).unwrap();
@@ -367,6 +368,6 @@ mod tests {
         let kind = kinds.get("hcaptcha").unwrap();
         let poll = size_of_val(&client.poll(&id, kind));
         let create = size_of_val(&client.create(&request(&kinds)));
-        assert!(poll <= 2048 && create <= 2048, "{poll}, {create}");
+        assert!(poll <= 960 && create <= 960, "{poll}, {create}");
     }
 }

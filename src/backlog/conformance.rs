@@ -4,6 +4,7 @@
 //! closed, after which everything that it held is up to the next one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -75,7 +76,7 @@ fn finish(status: Status, job: Option<&Waiting>) -> Record {
         ..Outcome::rejected(ErrorClass::SolveFailed, String::new(), now())
     };
     Record::Finish {
-        outcome: Box::new(outcome),
+        outcome: Arc::new(outcome),
         refund: Micros::ZERO,
         unknown_create: false,
     }

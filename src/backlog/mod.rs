@@ -21,6 +21,7 @@ mod recorder;
 pub mod redis;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -145,7 +146,7 @@ pub enum Record {
     /// The end. Where it comes from `Submitting`, `unknown_create` says that the create's fate is unknown.
     Finish {
         /// The outcome.
-        outcome: Box<Outcome>,
+        outcome: Arc<Outcome>,
         /// Given back of the spend.
         refund: Micros,
         /// Counts one more create of unknown fate.

@@ -20,7 +20,7 @@ use super::{Answer, Backlog, BacklogError, Claimed, News, PollSlots, Record, Tic
 const LARGEST_BATCH: usize = 512;
 
 /// So many commands are not kept waiting.
-const MANY: usize = 64;
+const MANY: usize = 128;
 
 /// How long after a retryable failure the same batch is tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(500);

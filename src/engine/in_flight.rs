@@ -90,7 +90,7 @@ pub(super) enum After {
     /// It ends so (its create was withdrawn first).
     Finish(Box<(ErrorClass, ForeignText)>),
     /// It has ended so.
-    Settled(Box<Outcome>),
+    Settled(Arc<Outcome>),
     /// It is handed back, not to be begun before this time has passed.
     Release(Duration),
     /// It was handed back.

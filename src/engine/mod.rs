@@ -267,7 +267,8 @@ impl<'o, T: Transport + 'static> Engine<'o, T> {
         while let Some(Some((key, reply))) = self.polls.next().now_or_never() {
             self.poll_answered(key, reply);
         }
-        while let Some(timer) = self.wheel.next().now_or_never() {
+        let now = Instant::now();
+        while let Some(timer) = self.wheel.take_due(now) {
             self.fired(timer);
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What is asked to be recorded, and how a request goes on once it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -190,7 +191,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
         self.tally.spend = self.tally.spend - refund;
         let submitted_at = job.job().map(|w| w.submitted_at);
         let lifetime = job.kind().token_lifetime;
-        let outcome = Box::new(Outcome {
+        let outcome = Arc::new(Outcome {
             status,
             expires_at: token
                 .is_some()
@@ -209,7 +210,7 @@ impl<T: Transport + 'static> Engine<'_, T> {
             cost: job.history.spent,
         });
         let record = Record::Finish {
-            outcome: outcome.clone(),
+            outcome: Arc::clone(&outcome),
             refund,
             unknown_create,
         };

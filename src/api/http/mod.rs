@@ -18,6 +18,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::Either;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 
@@ -163,10 +164,14 @@ impl fmt::Debug for HttpTransport {
 }
 
 impl Transport for HttpTransport {
-    async fn post(&self, path: &'static str, body: Vec<u8>) -> Result<Answer, Fault> {
+    fn post(
+        &self,
+        path: &'static str,
+        body: Vec<u8>,
+    ) -> impl Future<Output = Result<Answer, Fault>> {
         match &self.exchanges {
-            Exchanges::OverHyper(client) => client.post(path, body).await,
-            Exchanges::OverReqwest(client) => Box::pin(client.post(path, body)).await,
+            Exchanges::OverHyper(client) => Either::Left(client.post(path, body)),
+            Exchanges::OverReqwest(client) => Either::Right(Box::pin(client.post(path, body))),
         }
     }
 }

@@ -120,8 +120,17 @@ impl<'a> Batch<'a> {
             .map(|_| ())
     }
 
-    /// A job moves on.
-    pub(super) fn step(&mut self, seq: u32, progress: &Progress) -> rusqlite::Result<()> {
+    /// A job moves on; with an outcome, to its end.
+    pub(super) fn step(
+        &mut self,
+        seq: u32,
+        progress: &Progress,
+        outcome: Option<&Outcome>,
+    ) -> rusqlite::Result<()> {
+        let sql = match outcome {
+            None => schema::STEP,
+            Some(_) => schema::SETTLE,
+        };
         let Columns {
             state,
             creates,
@@ -134,7 +143,7 @@ impl<'a> Batch<'a> {
             submitted_at,
             deadline,
         } = Columns::of(progress);
-        let values = params![
+        let step = params![
             seq,
             state,
             creates,
@@ -147,19 +156,19 @@ impl<'a> Batch<'a> {
             submitted_at,
             deadline
         ];
-        self.statement(schema::STEP)?.execute(values).map(|_| ())
-    }
-
-    /// A job has its outcome.
-    pub(super) fn settle(&mut self, seq: u32, outcome: &Outcome) -> rusqlite::Result<()> {
-        let error = outcome.error.map(|e| e.as_str());
-        let values = params![
-            seq,
+        let statement = self.statement(sql)?;
+        let Some(outcome) = outcome else {
+            return statement.execute(step).map(|_| ());
+        };
+        let end = params![
             outcome.status.as_str(),
-            error,
+            outcome.error.map(|e| e.as_str()),
             outcome.finished_at.as_millisecond()
         ];
-        self.statement(schema::SETTLE)?.execute(values).map(|_| ())
+        let values = step.iter().chain(end);
+        statement
+            .execute(rusqlite::params_from_iter(values))
+            .map(|_| ())
     }
 
     /// A line is to be appended to the output.

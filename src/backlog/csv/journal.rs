@@ -250,7 +250,7 @@ impl Journal {
 
     /// One job.
     pub(super) fn job(&self, seq: u32) -> rusqlite::Result<Stored> {
-        let mut select = self.db.prepare(schema::SELECT_JOB)?;
+        let mut select = self.db.prepare_cached(schema::SELECT_JOB)?;
         select.query_row([seq], |row| {
             let bad = |n: usize| {
                 rusqlite::Error::InvalidColumnType(n, "job".to_owned(), rusqlite::types::Type::Text)

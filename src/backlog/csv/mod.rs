@@ -60,11 +60,12 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashSet};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 

@@ -3,13 +3,14 @@
 //! What must stay true, in this order: nothing is looked at before it is locked; nothing is written before
 //! the input was found good (but the lock file); nothing is repaired that is not certainly ours.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use foldhash::{HashMap, HashSet};
 use tokio::time::Instant;
 
 use crate::job::{Allowlist, Kinds, Micros};
@@ -244,12 +245,12 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
         ready: VecDeque::new(),
         rejects: Vec::new(),
         told: Vec::new(),
-        jobs: HashMap::new(),
+        jobs: HashMap::default(),
         in_journal: BTreeMap::new(),
-        created: HashSet::new(),
+        created: HashSet::default(),
         forgets_beyond: settings.forgets_beyond,
-        departed: HashMap::new(),
-        streamed: HashSet::new(),
+        departed: HashMap::default(),
+        streamed: HashSet::default(),
         next_ticket: 1,
         next_seq: census.last_seq + 1,
         out_seq: pending.back().map_or(durable, |(last, _)| *last),

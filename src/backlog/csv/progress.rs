@@ -136,11 +136,12 @@ fn transition(record: &Record) -> Option<Transition> {
 /// What tells a record from another one of the same request. A record that equals the last one of its
 /// request is a repeat: no transition is legal twice in a row, so it can be nothing else.
 pub(super) fn fingerprint(record: &Record) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
+    use std::hash::{BuildHasher, Hash, Hasher};
 
+    use foldhash::quality::FixedState;
     use secrecy::ExposeSecret;
 
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = FixedState::default().build_hasher();
     std::mem::discriminant(record).hash(&mut hasher);
     match record {
         Record::Begin { reserve, at } => (reserve, at).hash(&mut hasher),

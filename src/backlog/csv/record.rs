@@ -6,8 +6,7 @@
 //! `deliver_every` ([`Backlog::wake`](crate::backlog::Backlog::wake) sees to it), and a batch that is passed
 //! again is known by the last record of each of its requests.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -51,7 +50,7 @@ impl CsvBacklog {
         batch: &[(Ticket, Record)],
         polls: u64,
     ) -> Result<(), BacklogError> {
-        let mut moved: HashMap<Ticket, Moved> = HashMap::new();
+        let mut moved: HashMap<Ticket, Moved> = HashMap::with_capacity(batch.len());
         let mut tally = self.tally();
         tally.counts.polls = polls;
         let mut has_begun = false;
@@ -189,12 +188,13 @@ impl CsvBacklog {
         match &mut self.sink {
             Sink::Stream(_) => return Ok(()),
             Sink::File(output) => {
-                let bytes: Vec<u8> = self
+                let bytes = self
                     .pending
                     .iter()
-                    .flat_map(|(_, line)| line)
-                    .copied()
-                    .collect();
+                    .fold(Vec::new(), |mut bytes, (_, line)| {
+                        bytes.extend_from_slice(line);
+                        bytes
+                    });
                 output.append(&bytes, &mut self.crash)?;
                 self.pending.clear();
                 self.delivered = Instant::now();
@@ -380,16 +380,15 @@ fn write(
         }
         (Some(seq), Record::Begin { at, .. }) => {
             tx.begin_again(seq, &job.job, &job.row, api, *at, job.replaces)?;
-            tx.step(seq, next)?;
+            tx.step(seq, next, None)?;
             seq
         }
         (Some(seq), _) => {
-            tx.step(seq, next)?;
+            tx.step(seq, next, outcome)?;
             seq
         }
     };
     if let Some(outcome) = outcome {
-        tx.settle(seq, outcome)?;
         tally.counts.settle(outcome.status);
         send(
             tx,
@@ -418,8 +417,7 @@ pub(super) fn settle(
     };
     match reject.seq {
         Some(seq) => {
-            tx.step(seq, &progress)?;
-            tx.settle(seq, &reject.outcome)?;
+            tx.step(seq, &progress, Some(&reject.outcome))?;
         }
         None => tx.insert(
             new_seq(tally),

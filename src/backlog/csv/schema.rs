@@ -121,8 +121,12 @@ UPDATE job SET state = ?2, creates = ?3, failed_attempts = ?4, unknown_creates =
     spent = ?8, remote_id = ?9, submitted_at = ?10, deadline = ?11
 WHERE seq = ?1";
 
+/// The last step: a job has its outcome.
 pub(super) const SETTLE: &str = "
-UPDATE job SET status = ?2, error = ?3, finished_at = ?4, row = NULL WHERE seq = ?1";
+UPDATE job SET state = ?2, creates = ?3, failed_attempts = ?4, unknown_creates = ?5, crashes = ?6, polls = ?7,
+    spent = ?8, remote_id = ?9, submitted_at = ?10, deadline = ?11, status = ?12, error = ?13, finished_at = ?14,
+    row = NULL
+WHERE seq = ?1";
 
 pub(super) const INSERT_OUTBOX: &str = "INSERT INTO outbox (out_seq, line) VALUES (?1, ?2)";
 

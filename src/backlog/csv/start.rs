@@ -116,7 +116,7 @@ impl CsvBacklog {
             .map_err(failed)?;
         for (seq, job, row, replaces, progress, outcome) in crashed {
             match outcome {
-                None => tx.step(seq, &progress).map_err(failed)?,
+                None => tx.step(seq, &progress, None).map_err(failed)?,
                 Some(outcome) => {
                     let reject = Reject {
                         job,

@@ -12,7 +12,7 @@
 mod dial;
 mod pool;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, Uri, Version};
 use tokio::time::timeout;
 
@@ -52,16 +52,24 @@ enum Failure {
     Broken(Fault),
 }
 
+/// What all requests of one version of HTTP begin with.
+struct Head {
+    version: Version,
+    headers: HeaderMap,
+    /// What stands before paths.
+    before: String,
+    /// Of paths that were asked for. There are only so many of them.
+    uris: RefCell<Vec<(&'static str, Uri)>>,
+}
+
 /// A client for one service.
 #[derive(Clone)]
 pub(super) struct Hyper(Rc<Inner>);
 
 struct Inner {
     pool: Pool,
-    /// `https://host:port`, and what paths are appended to.
-    origin: String,
-    prefix: String,
-    host: HeaderValue,
+    h1: Head,
+    h2: Head,
     total_timeout: Duration,
     faults: Faults,
 }
@@ -78,11 +86,13 @@ impl Hyper {
         let host = HeaderValue::from_str(&authority)
             .map_err(|_| TransportSetupError::BadBaseUrl("has a host that cannot be sent"))?;
         let scheme = uri.scheme_str().unwrap_or_default();
+        let prefix = uri.path().trim_end_matches('/');
+        let origin = format!("{scheme}://{authority}{prefix}");
         Ok(Self(Rc::new(Inner {
             pool: Pool::new(settings, base, &uri, faults.clone())?,
-            origin: format!("{scheme}://{authority}"),
-            prefix: uri.path().trim_end_matches('/').to_owned(),
-            host,
+            // HTTP/1 wants the path alone.
+            h1: Head::new(Version::HTTP_11, prefix.to_owned(), Some(host)),
+            h2: Head::new(Version::HTTP_2, origin, None),
             total_timeout: settings.total_timeout,
             faults,
         })))
@@ -90,7 +100,8 @@ impl Hyper {
 
     pub(super) async fn post(&self, path: &'static str, body: Vec<u8>) -> Result<Answer, Fault> {
         let stage = Cell::new(Stage::Unsent);
-        let exchange = self.0.exchange(path, body.into(), &stage);
+        let body = body.into();
+        let exchange = self.0.exchange(path, &body, &stage);
         match timeout(self.0.total_timeout, exchange).await {
             Ok(result) => result,
             Err(_) => Err(match stage.get() {
@@ -105,16 +116,50 @@ impl Inner {
     async fn exchange(
         &self,
         path: &'static str,
-        body: Bytes,
+        body: &Bytes,
         stage: &Cell<Stage>,
     ) -> Result<Answer, Fault> {
         loop {
             stage.set(Stage::Unsent);
             let connection = self.pool.take().await?;
             let is_new = connection.is_new();
-            let request = self.request(path, body.clone(), connection.is_h2())?;
-            stage.set(Stage::Sent(Phase::Head));
-            match self.over(connection, request, stage).await {
+            let result = match connection {
+                Connection::H1(mut connection) => {
+                    let request = self.h1.request(path, body.clone())?;
+                    stage.set(Stage::Sent(Phase::Head));
+                    // In a block of its own: what is awaited here and there shares its room in the future.
+                    let response = {
+                        let sent = pin!(connection.sender.try_send_request(request));
+                        connection.driven.until(sent).await
+                    };
+                    let result = match self.head(response) {
+                        Ok(mut response) => {
+                            let driven = &mut connection.driven;
+                            self.read(&mut response, driven, stage).await
+                        }
+                        Err(failure) => Err(failure),
+                    };
+                    if result.is_ok() {
+                        self.pool.put_back(connection).await;
+                    }
+                    result
+                }
+                Connection::H2(shared, _) => {
+                    let request = self.h2.request(path, body.clone())?;
+                    stage.set(Stage::Sent(Phase::Head));
+                    let response = shared.sender.clone().try_send_request(request).await;
+                    let result = match self.head(response) {
+                        Ok(mut response) => {
+                            let driven = &mut Driven::by_its_task();
+                            self.read(&mut response, driven, stage).await
+                        }
+                        Err(failure) => Err(failure),
+                    };
+                    self.pool.used(&shared);
+                    result
+                }
+            };
+            match result {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Broken(fault)) => return Err(fault),
                 Err(Failure::Unsent) if is_new => return Err(self.faults.closed_unsent()),
@@ -124,74 +169,18 @@ impl Inner {
         }
     }
 
-    /// The request. HTTP/1 wants the path alone.
-    fn request(&self, path: &str, body: Bytes, is_h2: bool) -> Result<Outgoing, Fault> {
-        let prefix = &self.prefix;
-        let uri = if is_h2 {
-            format!("{}{prefix}{path}", self.origin)
-        } else {
-            format!("{prefix}{path}")
-        };
-        // Only for a path that is no path.
-        let bad = |e: &dyn std::fmt::Display| Fault::NotSent(format!("bad path {path}: {e}"));
-        let uri = Uri::try_from(uri).map_err(|e| bad(&e))?;
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        let headers = request.headers_mut();
-        if is_h2 {
-            *request.version_mut() = Version::HTTP_2;
-        } else {
-            headers.insert(HOST, self.host.clone());
-        }
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(super::USER_AGENT));
-        Ok(request)
-    }
-
-    /// One exchange over this connection. It goes back to the pool where it can be used again.
-    async fn over(
-        &self,
-        connection: Connection,
-        request: Outgoing,
-        stage: &Cell<Stage>,
-    ) -> Result<Answer, Failure> {
-        match connection {
-            Connection::H1(mut connection) => {
-                let sent = connection.sender.try_send_request(request);
-                let answer = self.read(sent, &mut connection.driven, stage).await?;
-                self.pool.put_back(connection).await;
-                Ok(answer)
-            }
-            Connection::H2(shared, _) => {
-                let sent = shared.sender.clone().try_send_request(request);
-                let answer = self.read(sent, &mut Driven::by_its_task(), stage).await;
-                self.pool.used(&shared);
-                answer
-            }
-        }
-    }
-
-    /// Reads the answer to what was sent.
+    /// Reads the answer, whose head is there.
     async fn read(
         &self,
-        sent: impl Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>>,
+        response: &mut Response<Incoming>,
         driven: &mut Driven,
         stage: &Cell<Stage>,
     ) -> Result<Answer, Failure> {
-        let response = driven.until(pin!(sent)).await.map_err(|mut e| {
-            if e.take_message().is_some() {
-                Failure::Unsent
-            } else {
-                Failure::Broken(self.faults.broken(Phase::Head, e.error()))
-            }
-        })?;
         stage.set(Stage::Sent(Phase::Body));
-        let (head, mut incoming) = response.into_parts();
         let mut body = Body::default();
-        while !incoming.is_end_stream() {
-            let frame = pin!(poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)));
+        while !response.body().is_end_stream() {
+            let incoming = response.body_mut();
+            let frame = pin!(poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)));
             let Some(frame) = driven.until(frame).await else {
                 break;
             };
@@ -200,7 +189,59 @@ impl Inner {
                 body.push(piece).map_err(Failure::Broken)?;
             }
         }
-        Ok(answer(head.status, &head.headers, body))
+        Ok(answer(response.status(), response.headers(), body))
+    }
+
+    fn head(
+        &self,
+        response: Result<Response<Incoming>, TrySendError<Outgoing>>,
+    ) -> Result<Response<Incoming>, Failure> {
+        response.map_err(|mut e| {
+            if e.take_message().is_some() {
+                Failure::Unsent
+            } else {
+                Failure::Broken(self.faults.broken(Phase::Head, e.error()))
+            }
+        })
+    }
+}
+
+impl Head {
+    /// For this version of HTTP; `before` is what stands before paths.
+    fn new(version: Version, before: String, host: Option<HeaderValue>) -> Self {
+        let mut headers = HeaderMap::new();
+        if let Some(host) = host {
+            headers.insert(HOST, host);
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(super::USER_AGENT));
+        Self {
+            version,
+            headers,
+            before,
+            uris: RefCell::default(),
+        }
+    }
+
+    fn request(&self, path: &'static str, body: Bytes) -> Result<Outgoing, Fault> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.version_mut() = self.version;
+        *request.uri_mut() = self.uri(path)?;
+        request.headers_mut().clone_from(&self.headers);
+        Ok(request)
+    }
+
+    fn uri(&self, path: &'static str) -> Result<Uri, Fault> {
+        let mut uris = self.uris.borrow_mut();
+        if let Some((_, uri)) = uris.iter().find(|(known, _)| *known == path) {
+            return Ok(uri.clone());
+        }
+        // Only for a path that is no path.
+        let uri = Uri::try_from(format!("{}{path}", self.before))
+            .map_err(|e| Fault::NotSent(format!("bad path {path}: {e}")))?;
+        uris.push((path, uri.clone()));
+        Ok(uri)
     }
 }
 

@@ -33,7 +33,7 @@ use super::dial::{Dialer, Stream};
 /// A connection for an exchange.
 pub(super) enum Connection {
     /// All of it.
-    H1(H1),
+    H1(Box<H1>),
     /// A share of it. Whether it was made for this exchange.
     H2(Rc<H2>, bool),
 }
@@ -63,10 +63,6 @@ impl Connection {
             Self::H2(_, is_new) => *is_new,
         }
     }
-
-    pub(super) fn is_h2(&self) -> bool {
-        matches!(self, Self::H2(..))
-    }
 }
 
 impl Driven {
@@ -80,7 +76,7 @@ pub(super) struct Pool {
     dialer: Dialer,
     connect_timeout: Duration,
     /// Oldest first.
-    idle: RefCell<VecDeque<H1>>,
+    idle: RefCell<VecDeque<Box<H1>>>,
     most_idle: usize,
     shared: RefCell<Option<Rc<H2>>>,
     /// Known to speak HTTP/1.
@@ -182,16 +178,16 @@ impl Pool {
             return Ok(Connection::H2(h2, true));
         }
         let (sender, connection) = http1::handshake(stream).await.map_err(failed)?;
-        Ok(Connection::H1(H1 {
+        Ok(Connection::H1(Box::new(H1 {
             sender,
             driven: Driven(Some(Box::new(connection))),
             is_new: true,
             idle_since: Instant::now(),
-        }))
+        })))
     }
 
     /// Keeps a connection whose exchange was read to its end, unless either side closes it.
-    pub(super) async fn put_back(&self, mut h1: H1) {
+    pub(super) async fn put_back(&self, mut h1: Box<H1>) {
         if !h1.sender.is_ready() {
             // It notices the end of the exchange when it is driven once more.
             let once = pin!(poll_fn(|_| Poll::Ready(())));

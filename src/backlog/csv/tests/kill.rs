@@ -3,6 +3,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 
 use super::*;
 
@@ -100,7 +101,7 @@ fn an_output_that_cannot_grow_loses_nothing() {
             record_one(&mut backlog, job.ticket, created(job.ticket.0));
             let mut big = outcome(Status::Solved);
             big.token = Some("x".repeat(10_000).into());
-            let outcome = Box::new(big);
+            let outcome = Arc::new(big);
             let batch = [(
                 job.ticket,
                 Record::Finish {

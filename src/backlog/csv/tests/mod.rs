@@ -14,6 +14,7 @@ mod rewrites;
 mod rows;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -220,7 +221,7 @@ fn finish(status: Status) -> Record {
         Micros(1000)
     };
     Record::Finish {
-        outcome: Box::new(outcome(status)),
+        outcome: Arc::new(outcome(status)),
         refund,
         unknown_create: false,
     }

@@ -1,5 +1,7 @@
 //! What a killed run leaves, and what the next one makes of it.
 
+use std::sync::Arc;
+
 use super::*;
 
 #[test]
@@ -313,7 +315,7 @@ fn a_full_disk_is_no_loss() {
     let batch = [(
         jobs[0].ticket,
         Record::Finish {
-            outcome: Box::new(big),
+            outcome: Arc::new(big),
             refund: Micros::ZERO,
             unknown_create: false,
         },

@@ -50,7 +50,7 @@ fn finish(status: Status, job: Option<&Waiting>) -> Record {
         )
     };
     Record::Finish {
-        outcome: Box::new(outcome),
+        outcome: Arc::new(outcome),
         refund: Micros::ZERO,
         unknown_create: false,
     }
