@@ -4,9 +4,9 @@
 //! after their timers fired; no timer fires early.
 //!
 //! Polls need not be punctual to the millisecond, and waking the process for each of them is what
-//! costs most about one. So a wake is put off until [`SLACK`] after the first poll that is due, and takes all
-//! that are due by then; and polls that are due ride along with any other wake. (The kernel does so with
-//! timers of user space: `PR_SET_TIMERSLACK`.)
+//! costs most about one. So where few are due, a wake is put off until some more have come, and takes them
+//! all ([`Slack`]); and polls that are due ride along with any other wake. (The kernel does so with timers of
+//! user space: `PR_SET_TIMERSLACK`.)
 
 mod ring;
 
@@ -22,8 +22,14 @@ use ring::{Place, Ring};
 /// Longest delay, as a hostile `Retry-After` can ask for more than an [`Instant`] holds.
 const LONGEST_DELAY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How much later than its time a poll may leave for company's sake, in ticks. A poll waits for seconds.
-const SLACK: u64 = 10;
+/// How much later than its time a poll may leave for company's sake, in ticks. It has waited for seconds.
+const LONGEST_SLACK: u64 = 10;
+
+/// So many polls are company enough.
+const COMPANY: u64 = 8;
+
+/// How often the rate of polls is looked at, in ticks.
+const LOOK_EVERY: u64 = 100;
 
 /// What the rings count.
 const TICK: Duration = Duration::from_millis(1);
@@ -64,6 +70,7 @@ pub(super) struct Wheel {
     punctual: Ring<Timer>,
     /// The keys of jobs to be polled.
     polls: Ring<usize>,
+    slack: Slack,
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -74,6 +81,7 @@ impl Wheel {
             start,
             punctual: Ring::new(),
             polls: Ring::new(),
+            slack: Slack::default(),
             alarm: Box::pin(sleep_until(start)),
         }
     }
@@ -106,9 +114,12 @@ impl Wheel {
     /// A timer that is due at `now`.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<Timer> {
         let present = ticks(now.saturating_duration_since(self.start));
-        self.punctual
-            .take_due(present)
-            .or_else(|| self.polls.take_due(present).map(Timer::Poll))
+        if let Some(timer) = self.punctual.take_due(present) {
+            return Some(timer);
+        }
+        let poll = self.polls.take_due(present)?;
+        self.slack.count(present);
+        Some(Timer::Poll(poll))
     }
 
     /// The next timer that is due; waits for ever where none is set.
@@ -125,7 +136,7 @@ impl Wheel {
             if let Some(timer) = self.take_due(Instant::now()) {
                 return Poll::Ready(timer);
             }
-            let with_slack = self.polls.next().map(|tick| tick + SLACK);
+            let with_slack = self.polls.next().map(|tick| tick + self.slack.ticks);
             let wake = match (self.punctual.next(), with_slack) {
                 (Some(punctual), Some(poll)) => punctual.min(poll),
                 (Some(tick), None) | (None, Some(tick)) => tick,
@@ -139,6 +150,35 @@ impl Wheel {
             if self.alarm.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
+        }
+    }
+}
+
+/// How long polls wait for each other: as long as it takes until some are due, by their rate of late.
+struct Slack {
+    ticks: u64,
+    since: u64,
+    polls: u64,
+}
+
+impl Default for Slack {
+    fn default() -> Self {
+        Self {
+            ticks: LONGEST_SLACK,
+            since: 0,
+            polls: 0,
+        }
+    }
+}
+
+impl Slack {
+    /// Counts a poll.
+    fn count(&mut self, present: u64) {
+        self.polls += 1;
+        let time = present - self.since;
+        if time >= LOOK_EVERY {
+            self.ticks = (COMPANY * time / self.polls).min(LONGEST_SLACK);
+            (self.since, self.polls) = (present, 0);
         }
     }
 }
@@ -159,18 +199,38 @@ mod tests {
     async fn polls_that_are_due_soon_after_each_other_come_in_one_wake() {
         let start = Instant::now();
         let mut wheel = Wheel::new();
-        for n in 0..SLACK + 2 {
+        for n in 0..LONGEST_SLACK + 2 {
             wheel.set(start + ms(100 + n), Timer::Poll(0));
         }
         assert_eq!(wheel.next().await, Timer::Poll(0));
-        assert_eq!(start.elapsed(), ms(100 + SLACK));
+        assert_eq!(start.elapsed(), ms(100 + LONGEST_SLACK));
         let mut taken = 1;
         while wheel.take_due(Instant::now()).is_some() {
             taken += 1;
         }
-        assert_eq!(taken, SLACK + 1);
+        assert_eq!(taken, LONGEST_SLACK + 1);
         assert_eq!(wheel.next().await, Timer::Poll(0));
-        assert_eq!(start.elapsed(), ms(100 + SLACK + 1 + SLACK));
+        assert_eq!(start.elapsed(), ms(100 + LONGEST_SLACK + 1 + LONGEST_SLACK));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_many_are_due_none_waits_for_another() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new();
+        for n in 0..4 * LOOK_EVERY {
+            for _ in 0..2 * COMPANY {
+                wheel.set(start + ms(n), Timer::Poll(0));
+            }
+        }
+        let mut latest = ms(0);
+        for n in 0..4 * LOOK_EVERY * 2 * COMPANY {
+            let due = start + ms(n / (2 * COMPANY));
+            assert_eq!(wheel.next().await, Timer::Poll(0));
+            if n > 3 * LOOK_EVERY * 2 * COMPANY {
+                latest = latest.max(due.elapsed());
+            }
+        }
+        assert_eq!(latest, ms(0));
     }
 
     #[tokio::test(start_paused = true)]
