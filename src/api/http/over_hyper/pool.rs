@@ -177,7 +177,12 @@ impl Pool {
             *self.shared.borrow_mut() = Some(Rc::clone(&h2));
             return Ok(Connection::H2(h2, true));
         }
-        let (sender, connection) = http1::handshake(stream).await.map_err(failed)?;
+        // Head and body of a request are small: one buffer, one packet, one record of TLS.
+        let (sender, connection) = http1::Builder::new()
+            .writev(false)
+            .handshake(stream)
+            .await
+            .map_err(failed)?;
         Ok(Connection::H1(Box::new(H1 {
             sender,
             driven: Driven(Some(Box::new(connection))),
