@@ -69,7 +69,7 @@ pub(super) struct Wheel {
     start: Instant,
     punctual: Ring<Timer>,
     /// The keys of jobs to be polled.
-    polls: Ring<usize>,
+    polls: Ring<u32>,
     slack: Slack,
     alarm: Pin<Box<Sleep>>,
 }
@@ -93,7 +93,7 @@ impl Wheel {
         match timer {
             Timer::Poll(key) => TimerKey {
                 is_poll: true,
-                place: self.polls.set(tick, key),
+                place: self.polls.set(tick, small(key)),
             },
             timer => TimerKey {
                 is_poll: false,
@@ -119,7 +119,7 @@ impl Wheel {
         }
         let poll = self.polls.take_due(present)?;
         self.slack.count(present);
-        Some(Timer::Poll(poll))
+        Some(Timer::Poll(poll as usize))
     }
 
     /// The next timer that is due; waits for ever where none is set.
@@ -181,6 +181,11 @@ impl Slack {
             (self.since, self.polls) = (present, 0);
         }
     }
+}
+
+/// A job's key in four bytes.
+fn small(key: usize) -> u32 {
+    u32::try_from(key).expect("a process has no room for so many jobs")
 }
 
 fn ticks(time: Duration) -> u64 {

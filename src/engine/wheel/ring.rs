@@ -1,21 +1,23 @@
 //! A hierarchical timing wheel: setting, cancelling and taking a timer cost the same however many there
 //! are. Time is a number of ticks that the caller counts.
 //!
-//! Scheme 6 of G. Varghese and T. Lauck, "Hashed and Hierarchical Timing Wheels" (1987). A slot of level 0
-//! is one tick; one of level `n` is all of level `n - 1`. A timer moves down a level when the time enters its
-//! slot, [`LEVELS`] - 1 times at the most.
+//! Scheme 6 of G. Varghese and T. Lauck, "Hashed and Hierarchical Timing Wheels" (1987), but for the size of
+//! its levels: each reaches 16 times as far as a slot of the next one is wide, and goes round, so that a timer
+//! moves down once where it stands less than 17 minutes ahead (of milliseconds), and only with those of
+//! the same 256 ticks. (Where each level ends with the slot above it, all timers beyond such an edge move at
+//! once: with a million, the wheel stood still for 200 ms.)
 //!
-//! What must stay true: a timer of time `at` stands on the level of the highest byte in which `at` differs
-//! from `now`, in the slot that this byte numbers. So every occupied slot lies after `now`, those of a lower
-//! level come first, and where a timer stands need not be stored. For this, `now` enters a slot only to empty
-//! it.
+//! What must stay true: a timer stands on the first level whose slots reach as far as its time when it is
+//! placed; `now` passes no slot that is occupied, and enters one of a higher level only to empty it.
 
 use slab::Slab;
 
-const SLOT_BITS: u32 = 8;
-const SLOTS: usize = 1 << SLOT_BITS;
-/// Enough for any number of ticks: with eight bits each, all of a `u64`'s.
-const LEVELS: usize = 8;
+const SLOTS: usize = 4096;
+const WORDS: usize = SLOTS / 64;
+/// How wide a slot of each level is: this power of two, in ticks.
+const WIDTHS: [u32; 4] = [0, 8, 16, 24];
+/// Timers beyond the last level's reach (two years of milliseconds) are due there.
+const REACH: u64 = (SLOTS as u64 - 1) << WIDTHS[WIDTHS.len() - 1];
 const NONE: u32 = u32::MAX;
 
 /// A timer that stands on the ring. Good for as long as the timer was neither taken nor cancelled.
@@ -25,13 +27,15 @@ pub(super) struct Place(u32);
 /// Timers, each with what it is for. At most `u32::MAX` at a time.
 pub(super) struct Ring<T> {
     now: u64,
-    levels: Box<[Level; LEVELS]>,
+    levels: Box<[Level; WIDTHS.len()]>,
     nodes: Slab<Node<T>>,
 }
 
 struct Level {
+    /// A bit for each word that is not zero.
+    words: u64,
     /// A bit for each slot that holds a timer.
-    occupied: [u64; SLOTS / 64],
+    occupied: [u64; WORDS],
     /// The first timer of each slot.
     slots: [u32; SLOTS],
 }
@@ -41,38 +45,61 @@ struct Node<T> {
     at: u64,
     next: u32,
     before: u32,
+    level: u8,
     what: T,
 }
 
 impl Level {
-    fn first(&self) -> Option<usize> {
-        let word = self.occupied.iter().position(|bits| *bits != 0)?;
+    const EMPTY: Self = Self {
+        words: 0,
+        occupied: [0; WORDS],
+        slots: [NONE; SLOTS],
+    };
+
+    /// The first occupied slot from this one on, round to the one before it.
+    fn first_from(&self, slot: usize) -> Option<usize> {
+        let (word, bit) = (slot / 64, slot % 64);
+        let here = self.occupied[word] >> bit << bit;
+        if here != 0 {
+            return Some(word * 64 + here.trailing_zeros() as usize);
+        }
+        // In two steps, since there is no shift by all bits.
+        let later = self.words >> word >> 1;
+        let word = match (later, self.words) {
+            (0, 0) => return None,
+            // Round, perhaps to the word that it began in.
+            (0, words) => words.trailing_zeros() as usize,
+            (later, _) => word + 1 + later.trailing_zeros() as usize,
+        };
         Some(word * 64 + self.occupied[word].trailing_zeros() as usize)
     }
 
     fn set_first(&mut self, slot: usize, node: u32) {
         self.slots[slot] = node;
-        let bit = 1 << (slot % 64);
+        let (word, bit) = (slot / 64, 1 << (slot % 64));
         if node == NONE {
-            self.occupied[slot / 64] &= !bit;
+            self.occupied[word] &= !bit;
         } else {
-            self.occupied[slot / 64] |= bit;
+            self.occupied[word] |= bit;
+        }
+        if self.occupied[word] == 0 {
+            self.words &= !(1 << word);
+        } else {
+            self.words |= 1 << word;
         }
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "less than SLOTS")]
+fn slot(at: u64, level: usize) -> usize {
+    (at >> WIDTHS[level]) as usize % SLOTS
 }
 
 impl<T> Ring<T> {
     pub(super) fn new() -> Self {
         Self {
             now: 0,
-            levels: Box::new(
-                [const {
-                    Level {
-                        occupied: [0; SLOTS / 64],
-                        slots: [NONE; SLOTS],
-                    }
-                }; LEVELS],
-            ),
+            levels: Box::new([const { Level::EMPTY }; WIDTHS.len()]),
             nodes: Slab::new(),
         }
     }
@@ -80,9 +107,10 @@ impl<T> Ring<T> {
     /// Sets a timer. One whose time has passed is due at once.
     pub(super) fn set(&mut self, at: u64, what: T) -> Place {
         let node = Node {
-            at: at.max(self.now),
+            at: at.clamp(self.now, self.now.saturating_add(REACH)),
             next: NONE,
             before: NONE,
+            level: 0,
             what,
         };
         #[expect(
@@ -104,8 +132,9 @@ impl<T> Ring<T> {
     pub(super) fn take_due(&mut self, present: u64) -> Option<T> {
         loop {
             match self.first() {
-                Some((level, slot, begins)) if begins <= present => {
+                Some((begins, level)) if begins <= present => {
                     self.now = begins;
+                    let slot = slot(begins, level);
                     if level == 0 {
                         return Some(self.unlink(self.levels[0].slots[slot]));
                     }
@@ -121,24 +150,25 @@ impl<T> Ring<T> {
 
     /// No timer is due before this.
     pub(super) fn next(&self) -> Option<u64> {
-        self.first().map(|(_, _, begins)| begins)
+        self.first().map(|(begins, _)| begins)
     }
 
-    /// The slot that comes first: its level, its number, and when it begins.
-    fn first(&self) -> Option<(usize, usize, u64)> {
-        let (level, slot) = self
-            .levels
-            .iter()
-            .enumerate()
-            .find_map(|(n, level)| Some((n, level.first()?)))?;
-        let shift = SLOT_BITS * u32::try_from(level).ok()?;
-        let mask = (SLOTS as u64 - 1) << shift;
-        let below = (1 << shift) - 1;
-        Some((
-            level,
-            slot,
-            self.now & !mask & !below | (slot as u64) << shift,
-        ))
+    /// The slot that comes first: when it begins, and its level. Of two that begin at the same time, the wider,
+    /// whose timers may belong into the other.
+    fn first(&self) -> Option<(u64, usize)> {
+        let mut first: Option<(u64, usize)> = None;
+        for (n, level) in self.levels.iter().enumerate() {
+            let present = self.now >> WIDTHS[n];
+            let from = slot(self.now, n);
+            if let Some(found) = level.first_from(from) {
+                let ahead = (found + SLOTS - from) % SLOTS;
+                let begins = (present + ahead as u64) << WIDTHS[n];
+                if first.is_none_or(|(earliest, _)| begins <= earliest) {
+                    first = Some((begins, n));
+                }
+            }
+        }
+        first
     }
 
     fn move_down(&mut self, level: usize, slot: usize) {
@@ -155,23 +185,21 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Where a timer of this time stands.
-    fn slot(&self, at: u64) -> (usize, usize) {
-        let highest = 63 - ((at ^ self.now) | 1).leading_zeros();
-        let level = highest / SLOT_BITS;
-        let slot = at >> (level * SLOT_BITS) & (SLOTS as u64 - 1);
-        #[expect(clippy::cast_possible_truncation, reason = "less than SLOTS")]
-        (level as usize, slot as usize)
-    }
-
     /// Puts a node at the end of its slot's list.
     fn link(&mut self, n: u32) {
-        let (level, slot) = self.slot(self.nodes[n as usize].at);
+        let now = self.now;
+        let node = &mut self.nodes[n as usize];
+        let reaches = |width: &u32| (node.at >> width) - (now >> width) < SLOTS as u64;
+        let level = WIDTHS.iter().position(reaches).unwrap_or(WIDTHS.len() - 1);
+        #[expect(clippy::cast_possible_truncation, reason = "there are four")]
+        {
+            node.level = level as u8;
+        }
+        let slot = slot(node.at, level);
         let first = self.levels[level].slots[slot];
         if first == NONE {
-            self.levels[level].set_first(slot, n);
-            let node = &mut self.nodes[n as usize];
             (node.next, node.before) = (n, n);
+            self.levels[level].set_first(slot, n);
             return;
         }
         let last = std::mem::replace(&mut self.nodes[first as usize].before, n);
@@ -182,7 +210,8 @@ impl<T> Ring<T> {
 
     fn unlink(&mut self, n: u32) -> T {
         let node = self.nodes.remove(n as usize);
-        let (level, slot) = self.slot(node.at);
+        let level = usize::from(node.level);
+        let slot = slot(node.at, level);
         if node.next == n {
             self.levels[level].set_first(slot, NONE);
         } else {
@@ -222,7 +251,9 @@ mod tests {
             prop_oneof![
                 0..4_u64,
                 250..260_u64,
+                4_090..4_100_u64,
                 65_530..65_540_u64,
+                1_048_000..1_049_000_u64,
                 0..40_000_000_u64,
                 Just(u64::from(u32::MAX)),
             ]
@@ -304,6 +335,6 @@ mod tests {
 
     #[test]
     fn a_timer_is_small() {
-        assert!(size_of::<Node<usize>>() <= 24);
+        assert!(size_of::<Node<u32>>() <= 24);
     }
 }
