@@ -74,8 +74,8 @@ def polls(found: list[PollRate]) -> str:
     ]
     head = ["polls per s", "of jobs", "each every … ms", "CPU µs per poll", "pollwheel, of a core", "simulator, of a core", "late, p50 ms", "p99 ms"]
     return (
-        "## Polls\n\nJobs that stay pending are polled for 40 s. In the first line more polls are due than can be made: that is the highest rate, with 32 connections, and "
-        "late without bound. Late is how long after it was due a poll left, from the start of the run: the jobs of the other lines are created at 2,000 a second before, beside polls.\n\n" + table(head, rows)
+        "## Polls\n\nJobs that stay pending; one run creates them all, those that follow take them up from its journal, and poll. In the first line more polls are due than can be made: that is the highest "
+        "rate, with 32 connections, and late without bound. Late is how long after it was due a poll left, from the start of the run, the taking up included.\n\n" + table(head, rows)
     )
 
 
