@@ -265,7 +265,11 @@ struct Work {
 
 impl Work {
     fn of(commands: &mut Vec<Command>) -> Self {
-        let mut work = Self::default();
+        let mut work = Self {
+            tags: Vec::with_capacity(commands.len()),
+            batch: Vec::with_capacity(commands.len()),
+            ..Self::default()
+        };
         for command in commands.drain(..) {
             match command {
                 Command::Record {

@@ -1,5 +1,6 @@
 //! Text that came from outside: it is data everywhere, never control.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Longest text from a server that is kept, in characters.
@@ -66,11 +67,11 @@ fn is_invisible_control(c: char) -> bool {
 ///
 /// Source: OWASP, "CSV Injection".
 #[must_use]
-pub fn for_spreadsheet(text: &str) -> String {
+pub fn for_spreadsheet(text: &str) -> Cow<'_, str> {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        format!("'{text}")
+        Cow::Owned(format!("'{text}"))
     } else {
-        text.to_owned()
+        Cow::Borrowed(text)
     }
 }
 

@@ -51,21 +51,28 @@ pub fn header_line<'a>(input_columns: impl IntoIterator<Item = &'a str>, delimit
     push_record(Vec::new(), names, delimiter)
 }
 
-/// An output line: the input's cells, already joined by [`row`], then the outcome's.
+/// An output line: see [`push_outcome`].
 #[must_use]
 pub fn outcome_line(input_cells: &[u8], outcome: &Outcome, delimiter: u8) -> Vec<u8> {
+    let mut line = Vec::new();
+    push_outcome(&mut line, input_cells, outcome, delimiter);
+    line
+}
+
+/// Appends an output line: the input's cells, already joined by [`row`], then the outcome's.
+pub fn push_outcome(lines: &mut Vec<u8>, input_cells: &[u8], outcome: &Outcome, delimiter: u8) {
     let token = outcome
         .token
         .as_ref()
         .map(|t| t.expose_secret())
         .unwrap_or_default();
-    let mut line = Vec::with_capacity(input_cells.len() + token.len() + 256);
-    line.extend_from_slice(input_cells);
-    let mut line = Line { line, delimiter };
-    line.push(outcome.status.as_str());
-    line.push(token);
-    line.push(outcome.error.map(|e| e.as_str()).unwrap_or_default());
-    line.push(for_spreadsheet(&outcome.message));
+    lines.reserve(input_cells.len() + token.len() + 256);
+    lines.extend_from_slice(input_cells);
+    let mut line = Line { lines, delimiter };
+    line.push_text(outcome.status.as_str());
+    line.push_text(token);
+    line.push_text(outcome.error.map(|e| e.as_str()).unwrap_or_default());
+    line.push_text(&for_spreadsheet(&outcome.message));
     line.push_some(outcome.remote_id.as_ref());
     line.push(outcome.attempts);
     line.push(outcome.polls);
@@ -74,41 +81,52 @@ pub fn outcome_line(input_cells: &[u8], outcome: &Outcome, delimiter: u8) -> Vec
     line.push_some(outcome.expires_at.map(rfc3339));
     line.push_some(outcome.elapsed.map(seconds));
     line.push(outcome.cost);
-    line.line.push(b'\n');
-    line.line
+    lines.push(b'\n');
 }
 
-/// A line that a few cells are added to, by the rule of [`push_record`]; a writer that is made for each line
-/// costs more than the line.
-struct Line {
-    line: Vec<u8>,
+/// Lines whose last one a few cells are added to, by the rule of [`push_record`]; a writer that is made for
+/// each line costs more than the line.
+struct Line<'a> {
+    lines: &'a mut Vec<u8>,
     delimiter: u8,
 }
 
-impl Line {
+impl Line<'_> {
+    fn push_text(&mut self, cell: &str) {
+        self.lines.push(self.delimiter);
+        let start = self.lines.len();
+        self.lines.extend_from_slice(cell.as_bytes());
+        self.quote(start);
+    }
+
     fn push(&mut self, cell: impl Display) {
-        self.line.push(self.delimiter);
-        let start = self.line.len();
-        write!(self.line, "{cell}").expect("memory takes what is written to it");
-        let cell = &self.line[start..];
+        self.lines.push(self.delimiter);
+        let start = self.lines.len();
+        write!(self.lines, "{cell}").expect("memory takes what is written to it");
+        self.quote(start);
+    }
+
+    /// Puts quotes around the last cell, which begins at `start`, where it needs them.
+    fn quote(&mut self, start: usize) {
+        let cell = &self.lines[start..];
         let needs_quotes = memchr3(b'"', b'\n', b'\r', cell).is_some();
         if needs_quotes || memchr(self.delimiter, cell).is_some() {
-            let bare = self.line.split_off(start);
-            self.line.push(b'"');
+            let bare = self.lines.split_off(start);
+            self.lines.push(b'"');
             for byte in bare {
                 if byte == b'"' {
-                    self.line.push(b'"');
+                    self.lines.push(b'"');
                 }
-                self.line.push(byte);
+                self.lines.push(byte);
             }
-            self.line.push(b'"');
+            self.lines.push(b'"');
         }
     }
 
     fn push_some(&mut self, cell: Option<impl Display>) {
         match cell {
             Some(cell) => self.push(cell),
-            None => self.line.push(self.delimiter),
+            None => self.lines.push(self.delimiter),
         }
     }
 }
@@ -185,14 +203,20 @@ mod tests {
             n in 0usize..6,
         ) {
             let delimiter = b",;\t.:-"[n];
-            let mut line = Line { line: row(&cells[..1], delimiter), delimiter };
-            if cells[0].is_empty() {
-                line.line.clear();
+            for shown in [false, true] {
+                let mut lines = row(&cells[..1], delimiter);
+                if cells[0].is_empty() {
+                    lines.clear();
+                }
+                let mut line = Line { lines: &mut lines, delimiter };
+                for cell in &cells[1..] {
+                    match shown {
+                        false => line.push_text(cell),
+                        true => line.push(cell),
+                    }
+                }
+                proptest::prop_assert_eq!(lines, row(&cells, delimiter));
             }
-            for cell in &cells[1..] {
-                line.push(cell);
-            }
-            proptest::prop_assert_eq!(line.line, row(&cells, delimiter));
         }
 
         #[test]

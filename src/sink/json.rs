@@ -96,12 +96,20 @@ pub fn outcome(about: About<'_>, outcome: &Outcome) -> Vec<u8> {
 /// An object whose members are strings: `{"note":"α","x":""}`. The order stays.
 #[must_use]
 pub fn strings<'a>(members: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let quote = |text: &str| serde_json::Value::from(text).to_string();
-    let members: Vec<String> = members
-        .into_iter()
-        .map(|(name, text)| format!("{}:{}", quote(name), quote(text)))
-        .collect();
-    format!("{{{}}}", members.join(","))
+    let mut json = Vec::with_capacity(256);
+    json.push(b'{');
+    for (name, text) in members {
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        for (string, then) in [(name, b":".as_slice()), (text, b"")] {
+            serde_json::to_writer(&mut json, string)
+                .unwrap_or_else(|_| unreachable!("a text has a JSON form, and memory takes it"));
+            json.extend_from_slice(then);
+        }
+    }
+    json.push(b'}');
+    String::from_utf8(json).unwrap_or_else(|_| unreachable!("JSON of texts is UTF-8"))
 }
 
 fn shown<S: Serializer>(id: &Option<&RemoteId>, out: S) -> Result<S::Ok, S::Error> {

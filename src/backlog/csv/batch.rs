@@ -171,10 +171,10 @@ impl<'a> Batch<'a> {
             .map(|_| ())
     }
 
-    /// A line is to be appended to the output.
-    pub(super) fn outbox(&mut self, out_seq: i64, line: &[u8]) -> rusqlite::Result<()> {
+    /// Lines are to be appended to the output, or a document is to be delivered.
+    pub(super) fn outbox(&mut self, out_seq: i64, lines: &[u8]) -> rusqlite::Result<()> {
         self.statement(schema::INSERT_OUTBOX)?
-            .execute(params![out_seq, line])
+            .execute(params![out_seq, lines])
             .map(|_| ())
     }
 
@@ -185,15 +185,16 @@ impl<'a> Batch<'a> {
             .map(|_| ())
     }
 
-    /// Lines up to the checkpoint are durable in the output; their copies go.
+    /// Lines up to the checkpoint are durable in the output. Their copies may go from now on.
     pub(super) fn checkpoint(&mut self, at: &Checkpoint) -> rusqlite::Result<()> {
         let (dev, inode) = (at.file.0.cast_signed(), at.file.1.cast_signed());
         let values = params![int(at.length), dev, inode, at.tail, at.out_seq];
-        self.statement(schema::CHECKPOINT)?.execute(values)?;
-        self.trim_outbox(at.out_seq)
+        self.statement(schema::CHECKPOINT)?
+            .execute(values)
+            .map(|_| ())
     }
 
-    /// Lines up to this one are where they belong; their copies go.
+    /// Rows up to this one are where they belong; their copies go.
     pub(super) fn trim_outbox(&mut self, out_seq: i64) -> rusqlite::Result<()> {
         self.statement(schema::TRIM_OUTBOX)?
             .execute([out_seq])

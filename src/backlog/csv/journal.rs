@@ -158,6 +158,11 @@ impl Journal {
             name: path.display().to_string(),
         };
         journal.configure().map_err(failed)?;
+        // What an older program left is read; it could not read what this one leaves.
+        journal
+            .db
+            .pragma_update(None, "user_version", schema::VERSION)
+            .map_err(failed)?;
         Ok(Some(journal))
     }
 
@@ -311,11 +316,9 @@ impl Journal {
             .optional()
     }
 
-    /// Lines that are not known to be durable, in order.
+    /// Rows of lines that are not known to be durable, in order.
     pub(super) fn outbox(&self) -> rusqlite::Result<Vec<(i64, Vec<u8>)>> {
-        let mut select = self
-            .db
-            .prepare("SELECT out_seq, line FROM outbox ORDER BY out_seq")?;
+        let mut select = self.db.prepare(schema::SELECT_OUTBOX)?;
         let lines = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         lines.collect()
     }
@@ -354,9 +357,9 @@ pub(super) fn check_version(db: &Connection, path: &Path) -> Result<(), OpenErro
                 .to_owned(),
         );
     }
-    if version != schema::VERSION {
+    if !(schema::OLDEST_VERSION..=schema::VERSION).contains(&version) {
         return foreign(format!(
-            "the journal is of version {version}, this program knows {}; use the program that wrote it",
+            "the journal is of version {version}, this program knows those up to {}; use the program that wrote it",
             schema::VERSION
         ));
     }

@@ -11,6 +11,7 @@ use crate::job::{
     Allowlist, FieldsHash, FieldsHasher, Gate, Kind, Kinds, Micros, Place, Problem, Request,
     RequestId, Value, check_fields,
 };
+use crate::sink::json;
 
 use super::header::{Fault, Header, text};
 use super::row::{Row, Texts};
@@ -409,14 +410,16 @@ fn field<'r>(
 /// A request's values as the journal keeps them: a JSON object by the names of the kind's columns.
 pub(super) fn stored_values(request: &Request) -> String {
     let columns = request.kind().columns.iter().zip(request.values());
-    let values: BTreeMap<&str, String> = columns
+    let mut values: Vec<(&str, &str)> = columns
         .filter_map(|(column, value)| {
             let value = match value.as_ref()? {
-                Value::Text(text) => text.clone(),
-                Value::Bool(yes) => yes.to_string(),
+                Value::Text(text) => text.as_str(),
+                Value::Bool(true) => "true",
+                Value::Bool(false) => "false",
             };
             Some((column.name.as_str(), value))
         })
         .collect();
-    serde_json::json!(values).to_string()
+    values.sort_unstable();
+    json::strings(values)
 }

@@ -32,7 +32,21 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// An outcome of a request whose cells were joined by [`Layout::row`].
+    /// Appends an outcome of a request whose cells were joined by [`Layout::row`].
+    pub(super) fn push_outcome(
+        self,
+        lines: &mut Vec<u8>,
+        job: &NewJob,
+        row: &[u8],
+        outcome: &Outcome,
+    ) {
+        match self {
+            Self::Csv { delimiter } => csv::push_outcome(lines, row, outcome, delimiter),
+            Self::Json => lines.extend(self.outcome(job, row, outcome)),
+        }
+    }
+
+    /// An outcome by itself.
     pub(super) fn outcome(self, job: &NewJob, row: &[u8], outcome: &Outcome) -> Vec<u8> {
         match self {
             Self::Csv { delimiter } => csv::outcome_line(row, outcome, delimiter),

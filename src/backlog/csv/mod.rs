@@ -196,7 +196,7 @@ pub struct CsvBacklog {
     next_ticket: u64,
     next_seq: u32,
 
-    /// Lines that are committed and not in the output file yet.
+    /// Rows of the journal's outbox that are committed and not in the output yet.
     pending: VecDeque<(i64, Vec<u8>)>,
     deliver_every: Duration,
     /// When lines went to the file last.
@@ -206,6 +206,8 @@ pub struct CsvBacklog {
     /// The last that is durable in the file, and the last that the journal knows to be.
     durable: i64,
     checkpointed: i64,
+    /// The last whose copy in the journal is gone.
+    trimmed: i64,
     /// Lines that wait to take the place of older ones.
     replacements: u64,
     pace: Pace,

@@ -259,6 +259,7 @@ pub(super) fn open(settings: CsvSettings) -> Result<(CsvBacklog, Opened), OpenEr
         delivered: Instant::now(),
         durable,
         checkpointed: durable,
+        trimmed: durable,
         replacements: replacements.unsigned_abs(),
         pace: Pace::new(),
         api: 0,

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::backlog::{BacklogError, Record, Ticket};
-use crate::job::State;
+use crate::job::{Outcome, State};
 
 use super::batch::Batch;
 use super::claim::Reject;
@@ -23,6 +23,9 @@ use super::progress::{Delta, Progress, fingerprint};
 use super::rewrite;
 use super::sink::{Sink, write_stream};
 use super::{CsvBacklog, InHand};
+
+/// So many bytes of output lines go into a row of the journal, and the line that comes to more.
+const LINES_TOGETHER: usize = 64 * 1024;
 
 /// Documents that an outbox is given at once: a failure has no more of them delivered twice.
 const DOCUMENTS_AT_ONCE: usize = 128;
@@ -39,7 +42,12 @@ struct Moved {
 pub(super) struct Tally {
     pub(super) counts: RunCounts,
     next_seq: u32,
+    /// Lines for the output file that no row of the journal holds yet.
+    lines: Vec<u8>,
     out_seq: i64,
+    /// The last line that is durable in the output, and the last whose copy in the journal is gone.
+    durable: i64,
+    trimmed: i64,
     pending: Vec<(i64, Vec<u8>)>,
     replacements: u64,
 }
@@ -125,7 +133,7 @@ impl CsvBacklog {
         let is_commit_due =
             !moved.is_empty() || self.durable > self.checkpointed || self.counts.polls != polls;
         if is_commit_due {
-            commit(tx, self.run, &tally.counts, &mut self.crash, failed)?;
+            commit(tx, self.run, &mut tally, &mut self.crash, failed)?;
             self.streamed.clear();
         } else {
             drop(tx);
@@ -155,7 +163,10 @@ impl CsvBacklog {
         Tally {
             counts: self.counts,
             next_seq: self.next_seq,
+            lines: Vec::new(),
             out_seq: self.out_seq,
+            durable: self.durable,
+            trimmed: self.trimmed,
             pending: Vec::new(),
             replacements: self.replacements,
         }
@@ -165,6 +176,7 @@ impl CsvBacklog {
         self.counts = tally.counts;
         self.next_seq = tally.next_seq;
         self.out_seq = tally.out_seq;
+        self.trimmed = tally.trimmed;
         self.pending.extend(tally.pending);
         self.replacements = tally.replacements;
         // It rode in this transaction.
@@ -244,7 +256,7 @@ impl CsvBacklog {
         }
         tally.counts.elapsed_ms =
             elapsed_ms(self.started, (self.wall_clock)()).max(tally.counts.elapsed_ms);
-        commit(tx, self.run, &tally.counts, &mut self.crash, failed)?;
+        commit(tx, self.run, &mut tally, &mut self.crash, failed)?;
         self.take_over(tally);
         self.told.extend(self.rejects.drain(..).map(|r| r.outcome));
         self.deliver()?;
@@ -271,6 +283,7 @@ impl CsvBacklog {
         rewrite::fold(&self.journal, output, self.durable, place, &mut self.crash)?;
         self.replacements = 0;
         self.checkpointed = self.durable;
+        self.trimmed = self.durable;
         self.pace.note(began);
         Ok(())
     }
@@ -298,18 +311,19 @@ impl CsvBacklog {
         }
         let failed = |e| self.journal.error(e);
         let now = (self.wall_clock)();
-        let mut counts = self.counts;
-        counts.elapsed_ms = elapsed_ms(self.started, now).max(counts.elapsed_ms);
+        let mut tally = self.tally();
+        tally.counts.elapsed_ms = elapsed_ms(self.started, now).max(tally.counts.elapsed_ms);
         let mut tx = self.journal.batch().map_err(failed)?;
         self.sink
             .checkpoint(&mut tx, self.durable)
             .map_err(failed)?;
+        tx.trim_outbox(self.durable).map_err(failed)?;
+        tally.trimmed = self.durable;
         let ended = rusqlite::params![self.run, now.as_millisecond(), why];
         tx.execute("UPDATE run SET ended = ?2, stop = ?3 WHERE run = ?1", ended)
             .map_err(failed)?;
-        commit(tx, self.run, &counts, &mut self.crash, failed)?;
-        self.counts = counts;
-        self.checkpointed = self.durable;
+        commit(tx, self.run, &mut tally, &mut self.crash, failed)?;
+        self.take_over(tally);
         self.crash.at("after-checkpoint")?;
         // Only tidiness: a reader may hold the WAL.
         let _ = self.journal.truncate_wal();
@@ -317,14 +331,35 @@ impl CsvBacklog {
     }
 }
 
+impl Tally {
+    /// Puts lines for the output file into the journal, in one row. A row whose lines are durable in the
+    /// output makes room for it: its pages are used again in the same transaction, where pages that are only
+    /// freed would be written, and written again when they are used.
+    fn flush(&mut self, tx: &mut Batch<'_>) -> rusqlite::Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        if self.trimmed < self.durable {
+            self.trimmed += 1;
+            tx.trim_outbox(self.trimmed)?;
+        }
+        self.out_seq += 1;
+        tx.outbox(self.out_seq, &self.lines)?;
+        let lines = std::mem::take(&mut self.lines);
+        self.pending.push((self.out_seq, lines));
+        Ok(())
+    }
+}
+
 pub(super) fn commit(
     mut tx: Batch<'_>,
     run: i64,
-    counts: &RunCounts,
+    tally: &mut Tally,
     crash: &mut Crash,
     failed: impl Fn(rusqlite::Error) -> BacklogError,
 ) -> Result<(), BacklogError> {
-    tx.run(run, counts).map_err(&failed)?;
+    tally.flush(&mut tx).map_err(&failed)?;
+    tx.run(run, &tally.counts).map_err(&failed)?;
     crash.at("before-commit")?;
     tx.commit().map_err(&failed)?;
     crash.at("after-commit")
@@ -389,14 +424,14 @@ fn write(
         }
     };
     if let Some(outcome) = outcome {
-        tally.counts.settle(outcome.status);
+        let output = (form, sink);
         send(
             tx,
             tally,
             &job.job,
+            (&job.row, outcome),
             job.replaces,
-            form.outcome(&job.job, &job.row, outcome),
-            sink,
+            output,
         )?;
     }
     Ok(Some(seq))
@@ -427,30 +462,39 @@ pub(super) fn settle(
             Some(&reject.outcome),
         )?,
     }
-    tally.counts.settle(reject.outcome.status);
-    let line = form.outcome(&reject.job, &reject.row, &reject.outcome);
-    send(tx, tally, &reject.job, reject.replaces, line, sink)
+    let end = (&reject.row[..], &reject.outcome);
+    send(tx, tally, &reject.job, end, reject.replaces, (form, sink))
 }
 
-/// Commits a line to the output.
+/// Counts an outcome, and commits its line to the output.
 fn send(
     tx: &mut Batch<'_>,
     tally: &mut Tally,
     job: &NewJob,
+    (row, outcome): (&[u8], &Outcome),
     replaces: bool,
-    line: Vec<u8>,
-    sink: &Sink,
+    (form, sink): (Form, &Sink),
 ) -> rusqlite::Result<()> {
+    tally.counts.settle(outcome.status);
     match sink {
+        // It was told already.
         Sink::Stream(_) => Ok(()),
         Sink::File(_) if replaces => {
             tally.replacements += 1;
-            tx.replace(&job.id, &line)
+            tx.replace(&job.id, &form.outcome(job, row, outcome))
         }
-        Sink::File(_) | Sink::Outbox(_) => {
+        Sink::File(_) => {
+            form.push_outcome(&mut tally.lines, job, row, outcome);
+            match tally.lines.len() < LINES_TOGETHER {
+                true => Ok(()),
+                false => tally.flush(tx),
+            }
+        }
+        Sink::Outbox(_) => {
+            let document = form.outcome(job, row, outcome);
             tally.out_seq += 1;
-            tx.outbox(tally.out_seq, &line)?;
-            tally.pending.push((tally.out_seq, line));
+            tx.outbox(tally.out_seq, &document)?;
+            tally.pending.push((tally.out_seq, document));
             Ok(())
         }
     }

@@ -176,6 +176,7 @@ pub(super) fn continue_output(
     }
     let mut batch = journal.batch().map_err(failed)?;
     batch.checkpoint(&output.checkpoint(last)).map_err(failed)?;
+    batch.trim_outbox(last).map_err(failed)?;
     batch.commit().map_err(failed)?;
     Ok((output, last))
 }

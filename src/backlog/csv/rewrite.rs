@@ -309,6 +309,7 @@ fn set_intent(journal: &Journal, intent: &Checkpoint, folds: i64) -> rusqlite::R
 fn finish(journal: &Journal, intent: &Checkpoint, folds: i64) -> rusqlite::Result<()> {
     let mut batch = journal.batch()?;
     batch.checkpoint(intent)?;
+    batch.trim_outbox(intent.out_seq)?;
     batch.execute("DELETE FROM replacement WHERE n <= ?1", [folds])?;
     batch.execute("DELETE FROM rewrite", [])?;
     batch.commit()

@@ -3,14 +3,15 @@
 //! What must stay true: one journal belongs to one output. Only rows that were begun (or settled, or
 //! rejected) are in it; rows of the input that were not touched are not. All times are milliseconds since
 //! 1970 (UTC), all money is in millionths of a US dollar. Tokens stand in `outbox` and `replacement` only,
-//! until their line is durable in the output; `secure_delete` overwrites them then.
+//! until their line is durable in the output and another comes, or the run ends; `secure_delete` overwrites
+//! them then.
 //!
 //! | table | holds |
 //! | --- | --- |
 //! | `meta` | `created`, `input` and `output` (paths of the last run), `sink` (`file`, `stream`, or what takes the outcomes, such as `redis:LIST`), `delimiter`, `columns` (JSON; the output's before the result columns), `ids` (`own`, `generated`), `simulated` (0, 1), `absent` (rows here that left the input), `salt` (of the account fingerprints) |
 //! | `api` | where jobs live: base URL, protocol, keyed fingerprint of the account token |
 //! | `job` | one row for each request that was begun: see below |
-//! | `outbox` | output lines (for a sink such as `redis:LIST` JSON documents) that are committed and not known to be durable in the output yet; `out_seq` 0 is the header |
+//! | `outbox` | output lines, those of one batch in a row (for a sink such as `redis:LIST` a JSON document in each), that are committed. Rows beyond the checkpoint are not known to be durable in the output yet; those up to it wait for a row that takes their place. `out_seq` 0 is the header |
 //! | `replacement` | lines that take the place of an older one of the same id (`--retry-failed`), not folded in yet |
 //! | `checkpoint` | one row: what of the output is known to be durable: its length, device and inode, hash (BLAKE3) of its last 64 KiB, last `out_seq` |
 //! | `rewrite` | at most one row: the finished file that is about to be renamed over the output, described like a checkpoint; `folds`: replacements up to this one are in it |
@@ -27,7 +28,11 @@
 pub(super) const APPLICATION_ID: i32 = 0x706f_6c77;
 
 /// The version of the tables below.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
+
+/// The oldest version that is read. In version 1 a row of `outbox` held one line, and went together with
+/// the checkpoint that knew it to be durable.
+pub(super) const OLDEST_VERSION: i32 = 1;
 
 /// Makes the tables.
 pub(super) const CREATE: &str = "
@@ -129,6 +134,11 @@ UPDATE job SET state = ?2, creates = ?3, failed_attempts = ?4, unknown_creates =
 WHERE seq = ?1";
 
 pub(super) const INSERT_OUTBOX: &str = "INSERT INTO outbox (out_seq, line) VALUES (?1, ?2)";
+
+/// What is to be written, or written again: see [`super::recover`].
+pub(super) const SELECT_OUTBOX: &str = "
+SELECT out_seq, line FROM outbox
+WHERE out_seq > coalesce((SELECT out_seq FROM checkpoint), -1) ORDER BY out_seq";
 
 pub(super) const TRIM_OUTBOX: &str = "DELETE FROM outbox WHERE out_seq <= ?1";
 

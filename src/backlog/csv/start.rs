@@ -135,7 +135,7 @@ impl CsvBacklog {
             }
         }
         let failed = |e| self.journal.error(e);
-        commit(tx, self.run, &tally.counts, &mut self.crash, failed)?;
+        commit(tx, self.run, &mut tally, &mut self.crash, failed)?;
         opened.crash_settled = self.told.len() as u64;
         self.take_over(tally);
         self.deliver()?;

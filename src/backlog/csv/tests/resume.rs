@@ -449,3 +449,100 @@ fn a_torn_end_of_ours_is_cut_and_written_again() {
         assert_eq!(bench.output(), whole, "{kept} bytes and {nuls} NULs");
     }
 }
+
+/// A journal that an older program left, killed, is gone on with: a line by itself in each row, and none that
+/// is durable.
+#[test]
+fn a_journal_of_version_1_is_gone_on_with() {
+    let bench = Bench::of(&["a", "b", "c", "d"]);
+    let (mut backlog, _) = bench.open_with(|s| s.deliver_every = Duration::from_secs(600));
+    let jobs = claim_all(&mut backlog);
+    for job in &jobs[..3] {
+        solve(&mut backlog, job.ticket, Status::Solved);
+    }
+    drop(backlog);
+    assert_eq!(
+        bench.sql("SELECT count(*) FROM outbox WHERE out_seq > 0"),
+        3
+    );
+    rusqlite::Connection::open(bench.path("out.csv.journal"))
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 1; DELETE FROM outbox WHERE out_seq = 0")
+        .unwrap();
+    assert_eq!(bench.status().solved, 3);
+    run(&bench, Status::Solved, |_| {});
+    assert_eq!(bench.ids(), ["a", "b", "c", "d"]);
+    assert_eq!(bench.sql("PRAGMA user_version"), i64::from(schema::VERSION));
+}
+
+/// Copies of lines that are durable stay until others take their place, and are no lines to be written.
+#[test]
+fn what_stays_of_durable_lines_is_not_written_again() {
+    let bench = Bench::of(&["a", "b", "c", "d"]);
+    let (mut backlog, _) = bench.open();
+    let jobs = claim_all(&mut backlog);
+    for job in &jobs[..3] {
+        solve(&mut backlog, job.ticket, Status::Solved);
+        assert!(bench.sql("SELECT count(*) FROM outbox") <= 2);
+    }
+    record_one(&mut backlog, jobs[3].ticket, begin());
+    drop(backlog);
+    assert_eq!(
+        bench.sql("SELECT count(*) FROM outbox WHERE out_seq <= (SELECT out_seq FROM checkpoint)"),
+        1
+    );
+    run(&bench, Status::Solved, |_| {});
+    assert_eq!(bench.ids(), ["a", "b", "c", "d"]);
+    assert_eq!(bench.sql("SELECT count(*) FROM outbox"), 0);
+}
+
+/// The lines of a batch stand together in the journal, in rows that are no longer than they must be.
+#[test]
+fn the_lines_of_a_batch_share_a_row() {
+    let ids: Vec<String> = (0..100).map(|n| format!("r{n}")).collect();
+    let bench = Bench::of(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+    let (mut backlog, _) = bench.open_with(|s| s.deliver_every = Duration::from_secs(600));
+    let jobs = claim_all(&mut backlog);
+    let all = |record: fn(u64) -> Record| -> Vec<(Ticket, Record)> {
+        jobs.iter()
+            .map(|job| (job.ticket, record(job.ticket.0)))
+            .collect()
+    };
+    record(&mut backlog, &all(|_| begin())).unwrap();
+    record(&mut backlog, &all(created)).unwrap();
+    record(&mut backlog, &all(|_| finish(Status::Solved))).unwrap();
+    assert_eq!(
+        bench.sql("SELECT count(*) FROM outbox WHERE out_seq > 0"),
+        1
+    );
+    drop(backlog);
+    run(&bench, Status::Solved, |_| {});
+    assert_eq!(bench.ids(), ids);
+}
+
+#[test]
+fn long_lines_take_more_rows() {
+    let bench = Bench::of(&["a", "b", "c"]);
+    let (mut backlog, _) = bench.open_with(|s| s.deliver_every = Duration::from_secs(600));
+    let jobs = claim_all(&mut backlog);
+    let mut long = outcome(Status::Solved);
+    long.token = Some("x".repeat(40_000).into());
+    let long = Arc::new(long);
+    let mut batch = Vec::new();
+    for job in &jobs {
+        let finish = Record::Finish {
+            outcome: Arc::clone(&long),
+            refund: Micros::ZERO,
+            unknown_create: false,
+        };
+        batch.extend([begin(), created(job.ticket.0), finish].map(|record| (job.ticket, record)));
+    }
+    record(&mut backlog, &batch).unwrap();
+    assert_eq!(
+        bench.sql("SELECT count(*) FROM outbox WHERE out_seq > 0"),
+        2
+    );
+    drop(backlog);
+    run(&bench, Status::Solved, |_| {});
+    assert_eq!(bench.ids(), ["a", "b", "c"]);
+}
