@@ -142,7 +142,7 @@ def request(n):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--binary", default="target/release/pollwheel")
+    p.add_argument("--binary", type=lambda path: pathlib.Path(path).resolve(), default=pathlib.Path(__file__).resolve().parents[2] / "target/release/pollwheel")
     p.add_argument("--jobs", type=int, default=20000)
     p.add_argument("--workers", type=int, default=1)
     p.add_argument("--rate", default="100000/s", help="--submit-rate of the fleet")

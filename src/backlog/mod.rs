@@ -21,6 +21,7 @@ mod recorder;
 pub mod redis;
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -253,10 +254,10 @@ pub trait Backlog {
         async move { Ok((self.record(batch, polls).await?, None)) }
     }
 
-    /// The beginnings of two batches are no closer to each other than this, unless many records wait, so that
-    /// under load more comes together in each.
-    fn batch_every(&self) -> Duration {
-        Duration::ZERO
+    /// How far the beginnings of two batches are apart, so that more comes together in each: the least where
+    /// much is to be recorded, the most where little is. What is urgent waits for neither.
+    fn batch_every(&self) -> RangeInclusive<Duration> {
+        Duration::ZERO..=Duration::ZERO
     }
 
     /// Puts everything in its final place at the end of a run (ordering, checkpoint), notes `why` it

@@ -1,9 +1,9 @@
 //! Recording beside the engine: commands in, completions out, batches in between.
 //!
 //! What must stay true: commands of one job are recorded in the order they were given; whatever
-//! arrived since one batch was begun forms the next, which is begun [`Backlog::batch_every`] after it at
-//! the earliest (or when [`MANY`] commands wait), so that batches grow by themselves under load and a single
-//! job waits for no timer; a completion is sent only once its batch is durable. There is at most one
+//! arrived since one batch was begun forms the next, which is begun [`Backlog::batch_every`] after it (or
+//! when [`MANY`] commands wait, or what is urgent), so that batches grow by themselves under load, and what
+//! comes after a while in which nothing came waits for no timer; a completion is sent only once its batch is durable. There is at most one
 //! command per job under way, so both channels, which hold [`Recorder::channel`]'s `capacity`, never fill
 //! up and the two sides can't block each other.
 
@@ -21,6 +21,9 @@ const LARGEST_BATCH: usize = 512;
 
 /// So many commands are not kept waiting.
 const MANY: usize = 128;
+
+/// So many commands are worth a batch: as long as they take to come is waited for, within the backlog's bounds.
+const COMPANY: u32 = 8;
 
 /// How long after a retryable failure the same batch is tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
@@ -196,7 +199,9 @@ impl Recorder {
     /// Asks that all who share the backlog pause. At best effort: where the channel is full of such
     /// words, one more says nothing new.
     pub fn penalise(&self, pause: Duration) {
-        let _ = self.send(Command::Penalise(pause));
+        if self.send(Command::Penalise(pause)).is_ok() {
+            self.many.notify_one();
+        }
     }
 
     /// Asks to close the backlog, after everything asked before; `why` the run ended is noted.
@@ -205,7 +210,9 @@ impl Recorder {
     ///
     /// [`RecorderGone`] where nobody will.
     pub fn close(&self, why: &str) -> Result<(), RecorderGone> {
-        self.send(Command::Close(why.to_owned()))
+        self.send(Command::Close(why.to_owned()))?;
+        self.many.notify_one();
+        Ok(())
     }
 
     /// The next completion; `None` once the recording side has ended.
@@ -303,7 +310,8 @@ impl RecordingEnd {
         } = self;
         let mut commands = Vec::with_capacity(LARGEST_BATCH);
         let every = backlog.batch_every();
-        let mut next_batch = Instant::now();
+        let mut last_batch = Instant::now();
+        let mut next_batch = last_batch;
         loop {
             let arrived = async {
                 // Whichever comes first.
@@ -318,7 +326,10 @@ impl RecordingEnd {
                     if many == 0 {
                         return;
                     }
-                    next_batch = Instant::now() + every;
+                    let (now, came) = (Instant::now(), u32::try_from(many).unwrap_or(u32::MAX));
+                    let company = (now - last_batch).saturating_mul(COMPANY) / came;
+                    last_batch = now;
+                    next_batch = now + company.clamp(*every.start(), *every.end());
                     None
                 }
             };
@@ -432,3 +443,6 @@ async fn insist<B: Backlog, T>(
 async fn say(outbox: &mpsc::Sender<Completion>, completion: Completion) {
     let _ = outbox.send(completion).await;
 }
+
+#[cfg(test)]
+mod tests;

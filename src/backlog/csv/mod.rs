@@ -62,6 +62,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -281,8 +282,8 @@ impl Backlog for CsvBacklog {
         Ok(answers)
     }
 
-    fn batch_every(&self) -> Duration {
-        BATCH_EVERY
+    fn batch_every(&self) -> RangeInclusive<Duration> {
+        BATCH_EVERY..=BATCH_EVERY
     }
 
     async fn wake(&mut self) -> Wake {

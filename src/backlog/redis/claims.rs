@@ -38,6 +38,8 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 const GATHERED_SLOTS: u32 = 4;
 /// The shortest and the longest such time.
 const GATHER: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
+/// Each of several workers looks so much less often, up to so many of them.
+const SHARERS: u32 = 4;
 /// They trickle in where two looks that brought something are no further apart than so many of these times.
 const TRICKLE: u32 = 3;
 /// After a look for ownerless jobs that brought none (they are for workers of another API, or somebody was
@@ -60,8 +62,10 @@ pub(super) struct Looks {
     /// There are jobs without an owner.
     may_adopt: bool,
     adopt_at: Instant,
-    /// What came in this time is taken up together.
+    /// What came to all workers in this time is taken up together.
     gather: Duration,
+    /// Workers that share the queue.
+    pub(super) workers: u32,
 }
 
 impl Looks {
@@ -69,6 +73,7 @@ impl Looks {
     pub(super) fn new(period: Duration, now: Instant) -> Self {
         Self {
             gather: (period * GATHERED_SLOTS).clamp(GATHER.0, GATHER.1),
+            workers: 1,
             latest: None,
             before: None,
             may_adopt: true,
@@ -80,13 +85,19 @@ impl Looks {
         self.before = self.latest.replace(now);
     }
 
+    /// When this worker looks again where requests trickle in: all together look once in `gather`.
+    fn pause(&self) -> Duration {
+        self.gather * self.workers.clamp(1, SHARERS)
+    }
+
     /// Whether requests trickle in, so that it is better to look again in a short while than to be called
     /// for each.
     fn is_trickle(&self, now: Instant) -> bool {
         let (Some(latest), Some(before)) = (self.latest, self.before) else {
             return false;
         };
-        now < latest + self.gather && latest < before + self.gather * TRICKLE
+        let pause = self.pause();
+        now < latest + pause && latest < before + pause * TRICKLE
     }
 
     fn wants_adoption(&self, now: Instant) -> bool {
@@ -228,7 +239,7 @@ impl RedisBacklog {
     fn wait_for_more(&self, fetched: &Fetched, now: Instant) -> Supply {
         let may_ring = fetched.is_open && self.max_in_flight.is_none() && !self.is_limit_reached();
         if may_ring && self.looks.is_trickle(now) {
-            return Supply::NotYet(self.looks.gather);
+            return Supply::NotYet(self.looks.pause());
         }
         if let Some(bell) = self.bell.as_ref().filter(|_| may_ring) {
             bell.arm();

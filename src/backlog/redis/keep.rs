@@ -33,6 +33,8 @@ pub(crate) struct Beat {
     pub(crate) hold_ms: u64,
     /// Whether the queue is paused.
     pub(crate) paused: bool,
+    /// Workers that are alive, the caller among them.
+    pub(crate) workers: u32,
 }
 
 /// A hold that is handed back.
@@ -125,6 +127,7 @@ impl Queue {
             let mut reply = replies.next()?;
             beat.hold_ms = reply.int()?;
             beat.paused = reply.flag()?;
+            beat.workers = reply.int()?;
             for _ in 0..reply.int::<usize>()? {
                 beat.lost.push(place + reply.int::<usize>()?);
             }

@@ -124,6 +124,7 @@ impl RedisBacklog {
         drop(items);
         self.clock.extend(asked, self.lease);
         self.beat_at = Instant::now() + self.lease / 3;
+        self.looks.workers = beat.workers;
         let now = (self.wall_clock)();
         for place in beat.lost {
             self.lost(tickets[place]);

@@ -9,6 +9,7 @@
 //! * After Redis came back as another run, everything that is held is asserted before anything is claimed.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -28,9 +29,9 @@ use crate::backlog::{
 use crate::job::{Micros, Outcome};
 use crate::redis::{Bell, Connection, Link, LinkError};
 
-/// Under load, exchanges with a Redis that is near begin this far from each other: so that each brings more, and
-/// not so far that a kill would leave many creates in doubt.
-const BATCH_EVERY: Duration = Duration::from_millis(4);
+/// Exchanges with a Redis that is near begin this far from each other: so that each brings more, and not so far
+/// that a kill would leave many creates in doubt. A worker has few at a time where it must wait the longest.
+const BATCH_EVERY: RangeInclusive<Duration> = Duration::from_millis(4)..=Duration::from_millis(40);
 /// Slots for polls are given this far ahead.
 pub(super) const POLL_HORIZON: Duration = Duration::from_secs(1);
 /// What somebody else has is forgotten after this time: no create of ours is still on the wire.
@@ -172,7 +173,7 @@ impl Backlog for RedisBacklog {
         Ok((exchanged.answers, claimed))
     }
 
-    fn batch_every(&self) -> Duration {
+    fn batch_every(&self) -> RangeInclusive<Duration> {
         BATCH_EVERY
     }
 

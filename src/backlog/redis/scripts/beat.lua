@@ -1,6 +1,6 @@
 -- Keeps leases alive and tells what became of them meanwhile.
 -- in: lease ms, worker; items (id, epoch, remote id known or none).
--- out: hold ms, paused, number lost, their places (from 0), then place and job of each that has an unknown remote id.
+-- out: hold ms, paused, workers alive, number lost, their places (from 0), then place and job of each that has an unknown remote id.
 local lease_ms, worker = number(), text()
 local items, ids = {}, {}
 for i = first_of(3), #ARGV, 3 do
@@ -28,7 +28,7 @@ call('ZREMRANGEBYSCORE', WORKERS, '-inf', now)
 call('ZADD', WORKERS, now + lease_ms, worker)
 
 local hold = tonumber(call('HGET', LIMIT, 'hold') or 0)
-local out = { math.max(0, math.ceil((hold - now_us) / 1000)), call('HGET', META, 'paused') == '1' and 1 or 0, #lost }
+local out = { math.max(0, math.ceil((hold - now_us) / 1000)), call('HGET', META, 'paused') == '1' and 1 or 0, call('ZCARD', WORKERS), #lost }
 for _, place in ipairs(lost) do out[#out + 1] = place end
 for i = 1, #learned do out[#out + 1] = learned[i] end
 return out
