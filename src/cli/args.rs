@@ -1,20 +1,23 @@
 //! The command line's grammar. The options that are settings come from the one table in
 //! [`crate::config`]; only the verbs and what is peculiar to them is written here.
 
+mod flags;
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsStr;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::{StyledStr, Styles, TypedValueParser};
+use clap::builder::{Styles, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{
-    Arg, ArgAction, ArgGroup, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand,
-};
+use clap::{Arg, ArgGroup, Args, Command, Parser, Subcommand};
 
 use super::{CsvFile, EndpointError, ExitCode, RedisList, Sink, Source};
-use crate::config::{Flags, SETTINGS, Section, Setting};
+
+pub use flags::{OfQueue, OfService, Pick, QueueFlags, ServiceFlags, SettingFlags, SomeFlags};
 
 /// A crash-safe batch runner for slow, paid web APIs: create a job, poll for its result, never pay twice
 #[derive(Debug, Parser)]
@@ -227,55 +230,6 @@ pub struct SimulateArgs {
     pub plain: bool,
 }
 
-/// The flags of the settings' table, and `--config`, `--authorized-site`, `-v`, `-q`.
-#[derive(Debug, Default)]
-pub struct SettingFlags(pub Flags);
-
-/// `--config` and some flags of the settings' table.
-#[derive(Debug, Default)]
-pub struct SomeFlags<P>(pub Flags, PhantomData<P>);
-
-/// Picks settings of the table.
-pub trait Pick {
-    /// Whether this is one.
-    fn picks(setting: &Setting) -> bool;
-}
-
-/// Those that say which service is meant.
-#[derive(Debug, Default)]
-pub struct OfService;
-
-/// Those that say where Redis is and what our keys are called there.
-#[derive(Debug, Default)]
-pub struct OfQueue;
-
-/// The flags of verbs that ask the service.
-pub type ServiceFlags = SomeFlags<OfService>;
-/// The flags of verbs that look at a queue.
-pub type QueueFlags = SomeFlags<OfQueue>;
-
-impl Pick for OfService {
-    fn picks(setting: &Setting) -> bool {
-        matches!(setting.key, "base_url" | "protocol" | "simulate")
-    }
-}
-
-impl Pick for OfQueue {
-    fn picks(setting: &Setting) -> bool {
-        setting.has_flag()
-            && matches!(
-                setting.key,
-                "redis_url"
-                    | "redis_username"
-                    | "redis_sentinel_username"
-                    | "redis_ca_file"
-                    | "redis_cert_file"
-                    | "redis_key_file"
-                    | "redis_prefix"
-            )
-    }
-}
-
 /// Reads a source, a sink, a list or a file without repeating it where it is none: it may be a URL with
 /// a password.
 #[derive(Clone)]
@@ -301,135 +255,6 @@ where
                 format!("invalid value for '{arg}': {e}\n\nFor more information, try '--help'.\n");
             clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd)
         })
-    }
-}
-
-const CONFIG: &str = "config";
-const SITE: &str = "authorized_site";
-const VERBOSE: &str = "verbose";
-const QUIET: &str = "quiet";
-const LOG_LEVEL: &str = "log_level";
-
-/// The option of a setting.
-fn option(setting: &'static Setting) -> Arg {
-    let help = setting.help.trim();
-    let help = match setting.default {
-        "" | "false" => help.to_owned(),
-        default => format!("{help} [default: {default}]"),
-    };
-    // clap wants names that live as long as the process; there are some thirty of them.
-    let long: &'static str = setting.key.replace('_', "-").leak();
-    let arg = Arg::new(setting.key)
-        .long(long)
-        .help(StyledStr::from(help))
-        .help_heading(setting.section.heading());
-    if setting.is_switch() {
-        // `--ordered`, and `--ordered=false` where the configuration file says true.
-        arg.num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .value_name("BOOL")
-            .hide_possible_values(true)
-    } else {
-        arg.value_name(setting.value_name).allow_hyphen_values(true)
-    }
-}
-
-fn with_config(cmd: Command) -> Command {
-    cmd.next_help_heading("Configuration").arg(
-        Arg::new(CONFIG)
-            .long(CONFIG)
-            .value_name("FILE")
-            .value_parser(clap::value_parser!(PathBuf))
-            .help("Configuration file [default: ./config.toml where there is one]"),
-    )
-}
-
-/// The values of the table's flags that `wanted` picks, and of `--config`.
-fn given(matches: &ArgMatches, wanted: impl Fn(&Setting) -> bool) -> Flags {
-    let mut flags = Flags::default();
-    for setting in SETTINGS.iter().filter(|s| wanted(s)) {
-        if let Some(text) = matches.get_one::<String>(setting.key) {
-            flags.set(setting.key, text, setting.flag());
-        }
-    }
-    if let Some(path) = matches.get_one::<PathBuf>(CONFIG) {
-        flags.set_config(path.clone());
-    }
-    flags
-}
-
-impl<P: Pick> Args for SomeFlags<P> {
-    fn augment_args(cmd: Command) -> Command {
-        with_config(cmd).args(SETTINGS.iter().filter(|s| P::picks(s)).map(option))
-    }
-
-    fn augment_args_for_update(cmd: Command) -> Command {
-        Self::augment_args(cmd)
-    }
-}
-
-impl<P: Pick> FromArgMatches for SomeFlags<P> {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self(given(matches, P::picks), PhantomData))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-impl Args for SettingFlags {
-    fn augment_args(cmd: Command) -> Command {
-        let cmd = with_config(cmd);
-        let site = Arg::new(SITE)
-            .long("authorized-site")
-            .value_name("HOST")
-            .action(ArgAction::Append)
-            .help("Site that may be submitted, such as shop.example.com or *.example.com (repeatable; replaces the configured list)")
-            .help_heading(Section::Service.heading());
-        let verbosity = [
-            (VERBOSE, 'v', "Log each job (-vv: each poll)"),
-            (QUIET, 'q', "Log errors only, show no progress"),
-        ]
-        .map(|(name, short, help)| {
-            Arg::new(name)
-                .short(short)
-                .action(ArgAction::Count)
-                .help(help)
-                .help_heading(Section::Logs.heading())
-        });
-        let [verbose, quiet] = verbosity;
-        cmd.args(SETTINGS.iter().filter(|s| s.has_flag()).map(option))
-            .arg(site)
-            .arg(verbose.conflicts_with_all([QUIET, LOG_LEVEL]))
-            .arg(quiet.conflicts_with(LOG_LEVEL))
-    }
-
-    fn augment_args_for_update(cmd: Command) -> Command {
-        Self::augment_args(cmd)
-    }
-}
-
-impl FromArgMatches for SettingFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut flags = given(matches, Setting::has_flag);
-        for host in matches.get_many::<String>(SITE).into_iter().flatten() {
-            flags.add_site(host);
-        }
-        match (matches.get_count(VERBOSE), matches.get_count(QUIET)) {
-            (0, 0) => {}
-            (0, _) => flags.set(LOG_LEVEL, "error", "-q"),
-            (1, _) => flags.set(LOG_LEVEL, "debug", "-v"),
-            _ => flags.set(LOG_LEVEL, "trace", "-vv"),
-        }
-        Ok(Self(flags))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
     }
 }
 
@@ -462,199 +287,4 @@ Exit codes:
 {}",
         codes.concat()
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn parse(words: &[&str]) -> Result<CommandLine, clap::Error> {
-        CommandLine::try_parse_from(std::iter::once("pollwheel").chain(words.iter().copied()))
-    }
-
-    #[test]
-    fn the_grammar_is_sound() {
-        CommandLine::command().debug_assert();
-    }
-
-    #[test]
-    fn the_options_of_the_contract_are_there() {
-        let command = CommandLine::command();
-        let run = command.find_subcommand("run").unwrap();
-        let options: Vec<_> = run.get_arguments().filter_map(|a| a.get_long()).collect();
-        for option in [
-            "from",
-            "to",
-            "config",
-            "jobs",
-            "base-url",
-            "protocol",
-            "simulate",
-            "authorized-site",
-            "job",
-            "journal",
-            "max-in-flight",
-            "submit-rate",
-            "poll-rate",
-            "poll-interval",
-            "max-connections",
-            "timeout",
-            "attempts",
-            "on-unknown-create",
-            "skip-bad-rows",
-            "ordered",
-            "fresh",
-            "abandon-paid",
-            "retry-failed",
-            "limit",
-            "max-runtime",
-            "max-failures",
-            "max-spend",
-            "drain-timeout",
-            "lock-wait",
-            "delimiter",
-            "summary",
-            "log-format",
-            "log-level",
-            "redis-url",
-        ] {
-            assert!(options.contains(&option), "--{option}");
-        }
-        assert!(
-            !options
-                .iter()
-                .any(|option| option.contains("token") || option.contains("password")),
-            "a secret is no flag"
-        );
-    }
-
-    #[test]
-    fn the_verbs_of_a_queue() {
-        for words in [
-            &["run", "--from", "redis:jobs", "--to", "out.csv"][..],
-            &["run", "--from", "in.csv", "--to", "redis:done"],
-            &[
-                "work",
-                "--from",
-                "redis:jobs",
-                "--to",
-                "redis:done",
-                "--redis-lease",
-                "5s",
-            ],
-            &["work", "--from", "redis:jobs", "--to", "-"],
-            &["push", "in.csv", "--to", "redis:jobs", "--skip-bad-rows"],
-            &[
-                "status",
-                "--from",
-                "redis:jobs",
-                "--json",
-                "--redis-url",
-                "redis://h",
-            ],
-            &["requeue", "a", "b", "--from", "redis:jobs"],
-            &["requeue", "--all", "--from", "redis:jobs"],
-            &["pause", "--from", "redis:jobs", "--redis-prefix", "x:"],
-            &["resume", "--from", "redis:jobs", "--config", "c.toml"],
-        ] {
-            assert!(
-                parse(words).is_ok(),
-                "{words:?}: {}",
-                parse(words).unwrap_err()
-            );
-        }
-    }
-
-    #[test]
-    fn what_a_queue_needs_and_cannot_have() {
-        for (words, why) in [
-            (&["status", "redis:jobs"][..], "status --from redis:LIST"),
-            (&["status"], "required"),
-            (
-                &["status", "a.csv", "--from", "redis:jobs"],
-                "cannot be used with",
-            ),
-            (
-                &["status", "--from", "redis:jobs", "--journal", "j"],
-                "cannot be used with",
-            ),
-            (&["status", "--from", "a.csv"], "must be a list of Redis"),
-            (
-                &["work", "--from", "a.csv", "--to", "b.csv"],
-                "must be a list of Redis",
-            ),
-            (
-                &["work", "--from", "redis:", "--to", "b.csv"],
-                "names no list",
-            ),
-            (&["push", "-", "--to", "redis:jobs"], "stream"),
-            (
-                &["push", "a.csv", "--to", "b.csv"],
-                "must be a list of Redis",
-            ),
-            (&["requeue", "--from", "redis:jobs"], "required"),
-            (
-                &["requeue", "a", "--all", "--from", "redis:jobs"],
-                "cannot be used with",
-            ),
-            (&["pause"], "--from"),
-            (&["check", "redis:jobs"], "must be a CSV file"),
-        ] {
-            let error = parse(words).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().contains(why), "{words:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_password_in_the_place_of_a_list_is_not_repeated() {
-        let url = "redis://worker:hunter2@127.0.0.1:6379";
-        for words in [
-            &["run", "--from", url, "--to", "out.csv"][..],
-            &["run", "--from", "in.csv", "--to", url],
-            &["work", "--from", url, "--to", "-"],
-            &["push", "in.csv", "--to", url],
-            &["status", "--from", url],
-            &["status", url],
-            &["pause", "--from", url],
-        ] {
-            let error = parse(words).unwrap_err().to_string();
-            assert!(
-                error.contains("--redis-url") && !error.contains("hunter2"),
-                "{error}"
-            );
-        }
-        let parsed = parse(&["pause", "--from", "redis:jobs", "--redis-url", url]).unwrap();
-        assert!(!format!("{parsed:?}").contains("hunter2"));
-    }
-
-    #[test]
-    fn switches_can_be_switched_off() {
-        let given = |word| {
-            let Verb::Check(args) = parse(&["check", "in.csv", word]).unwrap().verb else {
-                unreachable!()
-            };
-            format!("{:?}", args.settings)
-        };
-        assert!(
-            given("--ordered").contains(r#""ordered": ("true""#),
-            "{}",
-            given("--ordered")
-        );
-        assert!(given("--ordered=false").contains(r#""ordered": ("false""#));
-    }
-
-    #[test]
-    fn verbosity_is_the_log_level_by_another_name() {
-        for (word, level) in [("-v", "debug"), ("-vv", "trace"), ("-q", "error")] {
-            let Verb::Check(args) = parse(&["check", "in.csv", word]).unwrap().verb else {
-                unreachable!()
-            };
-            assert!(format!("{:?}", args.settings).contains(level));
-        }
-        assert!(parse(&["check", "in.csv", "-v", "-q"]).is_err());
-        assert!(parse(&["check", "in.csv", "-q", "--log-level", "warn"]).is_err());
-    }
 }
