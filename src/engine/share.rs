@@ -75,7 +75,9 @@ impl SharedPace {
     pub(super) fn answered(&mut self, took: Duration, is_slot: bool) {
         self.asking -= 1;
         self.got_slot |= is_slot;
-        self.lag = (self.lag * 7 + took.min(LONGEST_LAG)) / 8;
+        // The longest of late: a slot whose answer comes too late is lost to all.
+        let took = took.min(LONGEST_LAG);
+        self.lag = took.max((self.lag * 7 + took) / 8);
     }
 
     /// Whether a slot was given before a hold that covers it.
