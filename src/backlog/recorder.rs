@@ -2,10 +2,10 @@
 //!
 //! What must stay true: commands of one job are recorded in the order they were given; whatever
 //! arrived since one batch was begun forms the next, which is begun [`Backlog::batch_every`] after it (or
-//! when [`MANY`] commands wait, or what is urgent), so that batches grow by themselves under load, and what
-//! comes after a while in which nothing came waits for no timer; a completion is sent only once its batch is durable. There is at most one
-//! command per job under way, so both channels, which hold [`Recorder::channel`]'s `capacity`, never fill
-//! up and the two sides can't block each other.
+//! when [`MANY`] commands wait, or one that is urgent), so that batches grow by themselves under load, and
+//! what comes after a pause waits for no timer; a completion is sent only once its batch is durable. There
+//! is at most one command per job under way, so both channels, which hold [`Recorder::channel`]'s
+//! `capacity`, never fill up and the two sides can't block each other.
 
 use std::sync::Arc;
 use std::time::Duration;

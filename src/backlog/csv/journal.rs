@@ -158,11 +158,6 @@ impl Journal {
             name: path.display().to_string(),
         };
         journal.configure().map_err(failed)?;
-        // What an older program left is read; it could not read what this one leaves.
-        journal
-            .db
-            .pragma_update(None, "user_version", schema::VERSION)
-            .map_err(failed)?;
         Ok(Some(journal))
     }
 

@@ -42,14 +42,6 @@ impl Form {
     ) {
         match self {
             Self::Csv { delimiter } => csv::push_outcome(lines, row, outcome, delimiter),
-            Self::Json => lines.extend(self.outcome(job, row, outcome)),
-        }
-    }
-
-    /// An outcome by itself.
-    pub(super) fn outcome(self, job: &NewJob, row: &[u8], outcome: &Outcome) -> Vec<u8> {
-        match self {
-            Self::Csv { delimiter } => csv::outcome_line(row, outcome, delimiter),
             Self::Json => {
                 let about = json::About {
                     id: Some(job.id.as_str()),
@@ -58,9 +50,16 @@ impl Form {
                     meta: serde_json::from_slice(row).ok(),
                     ..json::About::default()
                 };
-                json::outcome(about, outcome)
+                lines.extend(json::outcome(about, outcome));
             }
         }
+    }
+
+    /// An outcome by itself.
+    pub(super) fn outcome(self, job: &NewJob, row: &[u8], outcome: &Outcome) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.push_outcome(&mut line, job, row, outcome);
+        line
     }
 }
 

@@ -12,7 +12,7 @@ use super::journal::{NewJob, Stored, int};
 use super::known::Standing;
 use super::record::{commit, settle};
 use super::sink::{Sink, write_stream};
-use super::{CsvBacklog, OpenError, Opened};
+use super::{CsvBacklog, OpenError, Opened, schema};
 
 /// Crashes in a row between `begin` and an answer that end a request.
 const CRASH_LIMIT: u32 = 20;
@@ -111,6 +111,11 @@ impl CsvBacklog {
             Sink::Outbox(outbox) => outbox.name().to_owned(),
         };
         self.journal.set_meta("output", output).map_err(failed)?;
+        // From here on an older program would misread it.
+        self.journal
+            .db
+            .pragma_update(None, "user_version", schema::VERSION)
+            .map_err(failed)?;
         self.journal
             .set_meta("absent", int(opened.left_input))
             .map_err(failed)?;

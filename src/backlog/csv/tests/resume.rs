@@ -470,6 +470,11 @@ fn a_journal_of_version_1_is_gone_on_with() {
         .execute_batch("PRAGMA user_version = 1; DELETE FROM outbox WHERE out_seq = 0")
         .unwrap();
     assert_eq!(bench.status().solved, 3);
+    // What is refused leaves it to the older program.
+    bench.input("id,website_url,website_key\ne,ftp://a.example.com/,k\n");
+    bench.refused(|_| {});
+    assert_eq!(bench.sql("PRAGMA user_version"), 1);
+    bench.input(&rows(&["a", "b", "c", "d"]));
     run(&bench, Status::Solved, |_| {});
     assert_eq!(bench.ids(), ["a", "b", "c", "d"]);
     assert_eq!(bench.sql("PRAGMA user_version"), i64::from(schema::VERSION));
