@@ -15,11 +15,13 @@ fn kills_lose_nothing_and_pay_no_known_job_twice() {
     let mut fleet = Fleet::new(&api, &redis.url(), &quick("2s", "150/s"));
     fleet.push(0..rows);
     (0..4).for_each(|_| fleet.start());
-    for _ in 0..kills {
-        std::thread::sleep(Duration::from_millis(fastrand::u64(20..400)));
+    for n in 0..kills {
+        // All over the run, at no instant of its own.
+        fleet.wait_for(n * rows / (kills + 2));
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..100)));
+        assert!(fleet.settled() < rows, "it ended before the last kill");
         fleet.replace(fastrand::usize(..4), "-KILL");
     }
-    assert!(fleet.settled() < rows, "it ended before the last kill");
     fleet.wait_for(rows);
     let surplus = fleet.hold_against_ledger(rows);
     let injected: u64 = api.ledger()["faults"]
@@ -42,13 +44,15 @@ fn a_worker_that_is_told_to_stop_hands_over_and_nothing_is_created_again() {
     let mut fleet = Fleet::new(&api, &redis.url(), &quick("2s", "150/s"));
     fleet.push(0..rows);
     (0..4).for_each(|_| fleet.start());
+    fleet.wait_for_workers(4);
     for n in 0..stops {
-        std::thread::sleep(Duration::from_millis(fastrand::u64(60..300)));
+        fleet.wait_for(n * rows / (stops + 2));
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..100)));
+        assert!(fleet.settled() < rows, "it ended before the last signal");
         // In turn: one that has only just been started may not listen to signals yet.
         let code = fleet.replace(n % 4, "-TERM");
         assert_eq!(code, Some(0));
     }
-    assert!(fleet.settled() < rows, "it ended before the last signal");
     fleet.wait_for(rows);
     assert_eq!(fleet.hold_against_ledger(rows), 0);
     let ledger = api.ledger();
