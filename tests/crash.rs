@@ -5,7 +5,9 @@ mod support;
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::{Api, BAD_DAY, Case, finish, hold_against_ledger, number, signal};
+use support::{
+    Api, BAD_DAY, Case, finish, hold_against_ledger, number, signal, wait_until_it_listens,
+};
 
 const QUICK: [&str; 10] = [
     "--poll-interval",
@@ -247,16 +249,7 @@ fn of_two_runs_at_once_one_is_told_to_wait() {
     // A run that waits for the lock is ended by a signal, with its code.
     let mut waiting = case.run(&api.url, &["--lock-wait", "10m"]);
     let waiting = waiting.stderr(Stdio::piped()).spawn().expect("it starts");
-    let status = format!("/proc/{}/status", waiting.id());
-    let takes_signals = || {
-        let status = std::fs::read_to_string(&status).expect("it runs");
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        let caught = u64::from_str_radix(caught.expect("a mask").trim(), 16).expect("a number");
-        caught & (1 << 14) != 0
-    };
-    while !takes_signals() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until_it_listens(&waiting);
     signal(&waiting, "-TERM");
     let output = waiting.wait_with_output().expect("it ends");
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");

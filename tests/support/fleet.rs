@@ -113,9 +113,13 @@ impl<'a> Fleet<'a> {
         code
     }
 
-    /// Ends worker `n` by a signal.
+    /// Ends worker `n` by a signal; the first is the oldest. One that is told to stop, and not killed,
+    /// is given the time that it needs to listen.
     pub fn end(&mut self, n: usize, with: &str) -> Option<i32> {
-        let mut child = self.workers.swap_remove(n);
+        let mut child = self.workers.remove(n);
+        if with == "-TERM" {
+            super::wait_until_it_listens(&child);
+        }
         super::signal(&child, with);
         child.wait().expect("it can be waited for").code()
     }
@@ -201,6 +205,7 @@ impl<'a> Fleet<'a> {
     /// Tells every worker to stop, and expects each to end well.
     pub fn stop(&mut self) {
         for child in &self.workers {
+            super::wait_until_it_listens(child);
             super::signal(child, "-TERM");
         }
         for mut child in self.workers.drain(..) {

@@ -17,6 +17,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -224,6 +225,21 @@ pub fn signal(child: &Child, signal: &str) {
         .status()
         .expect("there is a shell");
     assert!(status.success());
+}
+
+/// Waits until a process that was only just started would be ended by `SIGTERM` in its own way.
+pub fn wait_until_it_listens(child: &Child) {
+    let path = format!("/proc/{}/status", child.id());
+    for _ in 0..12_000 {
+        let status = std::fs::read_to_string(&path).expect("it was not waited for yet");
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.expect("a mask").trim(), 16).expect("a number");
+        if caught & (1 << 14) != 0 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("process {} does not listen to signals", child.id());
 }
 
 /// Holds the guarantees against the ledger: each row once, its token the one that the API made for
