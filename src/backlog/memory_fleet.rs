@@ -187,7 +187,9 @@ impl Fleet {
                 entry.history.failed_attempts += 1;
                 entry.waiting = None;
                 entry.state = State::Queued;
+                let request = entry.request.clone();
                 self.spent = self.spent - *refund;
+                return Answer::Recalled(Box::new(request));
             }
             Record::Finish {
                 outcome,

@@ -15,8 +15,8 @@ use crate::engine::{self, Engine, Pacing, Report, Signal};
 use crate::job::Micros;
 use crate::telemetry::{Distributions, EventLog, Observers, Progress, Screen};
 
-/// Beyond so many requests at a time, those that wait are kept in memory in a short form, and the rest of them
-/// in the journal alone.
+/// Beyond so many requests at a time, those that wait are kept in memory in a short form: the rest of them is in
+/// the journal, or in the text that Redis keeps.
 pub(super) const FORGETS_BEYOND: usize = 5_000;
 
 /// Who keeps the rates, and what a run is told of what was before it.
@@ -26,7 +26,6 @@ pub(super) struct Pace {
     patience: Duration,
     lease: Option<LeaseClock>,
     drain_timeout: Duration,
-    forgets_beyond: usize,
 }
 
 impl Pace {
@@ -38,7 +37,6 @@ impl Pace {
             patience: settings.redis_patience,
             lease: None,
             drain_timeout: settings.drain_timeout,
-            forgets_beyond: FORGETS_BEYOND,
         }
     }
 
@@ -50,7 +48,6 @@ impl Pace {
             patience,
             lease: Some(lease),
             drain_timeout: Duration::ZERO,
-            forgets_beyond: usize::MAX,
         }
     }
 }
@@ -153,7 +150,7 @@ fn engine_settings(config: &Config, pace: Pace) -> engine::Settings {
         patience: pace.patience,
         lease: pace.lease,
         drain_timeout: pace.drain_timeout,
-        forgets_beyond: pace.forgets_beyond,
+        forgets_beyond: FORGETS_BEYOND,
         wall_clock: jiff::Timestamp::now,
     }
 }

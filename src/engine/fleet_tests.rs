@@ -113,7 +113,7 @@ impl World {
                 patience: Duration::from_secs(300),
                 lease: None,
                 drain_timeout: Duration::ZERO,
-                forgets_beyond: usize::MAX,
+                forgets_beyond: 0,
                 wall_clock,
             },
             reports: Vec::new(),

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use tokio::time::Instant;
 
 use crate::api::Transport;
@@ -203,17 +204,23 @@ impl<T: Transport + 'static> Engine<'_, T> {
         if let Some(pause) = news.pause {
             self.held_until = self.held_until.max(pause);
         }
+        if news.lost.is_empty() && news.learned.is_empty() {
+            return;
+        }
+        let jobs = self.jobs.iter();
+        let mut keys: HashMap<Ticket, usize> = jobs.map(|(key, job)| (job.ticket, key)).collect();
         for ticket in news.lost {
-            let Some(key) = self.key_of(ticket) else {
+            let Some(&key) = keys.get(&ticket) else {
                 continue;
             };
             // What is on the wire or being recorded is told by the answer to its record.
             if self.set_aside(key) {
                 self.drop_lost(key);
+                keys.remove(&ticket);
             }
         }
         for (ticket, waiting) in news.learned {
-            let Some(key) = self.key_of(ticket) else {
+            let Some(&key) = keys.get(&ticket) else {
                 continue;
             };
             if matches!(self.jobs[key].step, Step::Begun) {
@@ -225,12 +232,6 @@ impl<T: Transport + 'static> Engine<'_, T> {
                 self.take_over(key, &waiting);
             }
         }
-    }
-
-    fn key_of(&self, ticket: Ticket) -> Option<usize> {
-        let mut jobs = self.jobs.iter();
-        jobs.find(|(_, job)| job.ticket == ticket)
-            .map(|(key, _)| key)
     }
 
     /// Takes a request out of every queue and off the wheel, where nothing of it is under way.

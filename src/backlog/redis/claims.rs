@@ -6,7 +6,6 @@
 //! A look at the queue and what the one before it brought go out together: messages are admitted, and those that
 //! are none answered, in the same exchange that asks for more.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,14 +14,14 @@ use tracing::{debug, warn};
 
 use super::deliver::Ending;
 use super::flight::{Asked, Flight, Replies};
-use super::in_hand::{InHand, hash_text, in_ms, waiting};
+use super::in_hand::{InHand, Kept, hash_text, in_ms, waiting};
 use super::intake::{Adopted, Claimed};
 use super::message::{Deadline, Message};
 use super::queue::BATCH;
 use super::worker::RedisBacklog;
 use super::{Admission, Admit, Held, Hold, Raw, Release};
-use crate::backlog::{Claim, Resume, Supply, UnknownCreatePolicy};
-use crate::job::{ErrorClass, Outcome, RequestId, Status};
+use crate::backlog::{Claim, Resume, Supply, Ticket, UnknownCreatePolicy};
+use crate::job::{ErrorClass, FieldsHash, Outcome, Request, RequestId, Status};
 use crate::redis::LinkError;
 
 /// Crashes in a row between begin and created that end a request.
@@ -52,7 +51,7 @@ pub(super) const KEEP_UNASKED: Duration = Duration::from_secs(1);
 pub(super) struct Reading {
     raw: Raw,
     message: Message,
-    hash: String,
+    hash: FieldsHash,
 }
 
 /// When looks brought something, and when which look is worth the while.
@@ -323,6 +322,8 @@ impl RedisBacklog {
     }
 
     fn take_up(&mut self, held: &Held, message: Message, now: Timestamp) {
+        let hash = message.request.fields_hash();
+        let (kept, request) = Kept::of(message, hash);
         let crash = match self.on_unknown_create {
             _ if !held.found_submitting => None,
             _ if held.crashes >= CRASHES => Some((
@@ -343,16 +344,16 @@ impl RedisBacklog {
                 status: Status::Failed,
                 ..with_history(Outcome::rejected(class, why, now), held, now)
             };
-            let ending = Ending::of_request(held.epoch, message, outcome, held.remote_id.clone());
+            let ending = Ending::of_request(held.epoch, kept, outcome, held.remote_id.clone());
             self.endings.push(ending);
             return;
         }
-        let mut job = InHand::new(held.epoch, held.step, Rc::new(message));
+        let mut job = InHand::new(held.epoch, held.step, kept);
         job.history = held.history;
         job.crashes = held.crashes;
         job.waiting = waiting(held, now);
         job.not_after = held.not_after_left_ms.map(|left| in_ms(now, left));
-        self.hand_out(job);
+        self.hand_out(job, request);
     }
 
     /// Reads messages.
@@ -371,7 +372,7 @@ impl RedisBacklog {
             let ids = &mut self.ids;
             match self.intake.read(&raw.text, || ids.give()) {
                 Ok(message) => self.read.push(Reading {
-                    hash: hash_text(&message),
+                    hash: message.request.fields_hash(),
                     raw,
                     message,
                 }),
@@ -394,11 +395,13 @@ impl RedisBacklog {
             })
         };
         let within: Vec<_> = self.read.iter().map(|r| within(&r.message)).collect();
+        let hashes: Vec<_> = self.read.iter().map(|r| hash_text(r.hash)).collect();
         let items: Vec<Admit<'_>> = self
             .read
             .iter()
+            .zip(&hashes)
             .zip(&within)
-            .map(|(Reading { raw, message, hash }, within)| Admit {
+            .map(|((Reading { raw, message, .. }, hash), within)| Admit {
                 key: &raw.key,
                 epoch: raw.epoch,
                 id: message.request.id().as_str(),
@@ -430,15 +433,15 @@ impl RedisBacklog {
         };
         let now = (self.wall_clock)();
         let read = std::mem::take(&mut self.read);
-        for ((Reading { raw, message, .. }, within), admission) in
-            read.into_iter().zip(within).zip(admissions)
-        {
+        for ((reading, within), admission) in read.into_iter().zip(within).zip(admissions) {
+            let Reading { raw, message, hash } = reading;
             match admission {
                 Admission::Admitted(epoch) => {
-                    let mut job = InHand::new(epoch, 0, Rc::new(message));
+                    let (kept, request) = Kept::of(message, hash);
+                    let mut job = InHand::new(epoch, 0, kept);
                     job.not_after =
                         within.map(|within| now.saturating_add(within).unwrap_or(Timestamp::MAX));
-                    self.hand_out(job);
+                    self.hand_out(job, request);
                 }
                 Admission::Duplicate => {
                     let id = message.request.id().as_str();
@@ -457,16 +460,17 @@ impl RedisBacklog {
         Ok(())
     }
 
-    fn hand_out(&mut self, job: InHand) {
-        let claim = Claim {
-            ticket: crate::backlog::Ticket(0),
-            request: job.message.request.clone(),
+    fn hand_out(&mut self, job: InHand, request: Request) {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.ready.push(Claim {
+            ticket,
+            request,
             history: job.history,
             resume: job.waiting.clone().map_or(Resume::Queued, Resume::Waiting),
             not_after: job.not_after,
-        };
-        let ticket = self.hold_ticket(job);
-        self.ready.push(Claim { ticket, ..claim });
+        });
+        self.held.insert(ticket, Box::new(job));
     }
 }
 

@@ -13,7 +13,8 @@ use ::redis::Cmd;
 use jiff::Timestamp;
 
 use super::flight::{Asked, Flight, Replies};
-use super::message::{Message, MessageText, Rejected};
+use super::in_hand::Kept;
+use super::message::{MessageText, Rejected, Wishes};
 use super::reply_to::ReplyPolicy;
 use super::worker::RedisBacklog;
 use super::{Epoch, Finish, Finished, Hold, Raw, Target};
@@ -77,7 +78,7 @@ pub(super) struct Ending {
 /// What an outcome is about.
 #[derive(Clone)]
 enum Whose {
-    Request(Rc<Message>),
+    Request(Rc<Kept>),
     /// What is no request, or none that may be sent, under the key that it is held by.
     Message(Rc<(String, Rejected)>),
 }
@@ -86,7 +87,7 @@ impl Whose {
     /// The request's id, or a message's key.
     fn key(&self) -> &str {
         match self {
-            Self::Request(message) => message.request.id().as_str(),
+            Self::Request(kept) => kept.id.as_str(),
             Self::Message(held) => &held.0,
         }
     }
@@ -95,13 +96,13 @@ impl Whose {
 impl Ending {
     pub(super) fn of_request(
         epoch: Epoch,
-        message: Message,
+        kept: Kept,
         outcome: Outcome,
         remote_id: Option<String>,
     ) -> Self {
         Self {
             epoch,
-            whose: Whose::Request(Rc::new(message)),
+            whose: Whose::Request(Rc::new(kept)),
             outcome,
             remote_id,
         }
@@ -138,15 +139,15 @@ impl Ending {
     }
 
     pub(super) fn parcel(&self) -> Parcel<'_> {
-        Parcel {
-            epoch: self.epoch,
-            whose: self.whose.clone(),
-            outcome: &self.outcome,
-            remote_id: self.remote_id.clone(),
-            refund: Micros::ZERO,
-            polls: 0,
-            unknown_create: false,
-        }
+        let whose = self.whose.clone();
+        let sums = (Micros::ZERO, 0, false);
+        Parcel::of(
+            self.epoch,
+            whose,
+            &self.outcome,
+            self.remote_id.clone(),
+            sums,
+        )
     }
 
     pub(super) fn into_outcome(self) -> Outcome {
@@ -158,6 +159,8 @@ impl Ending {
 pub(super) struct Parcel<'o> {
     epoch: Epoch,
     whose: Whose,
+    /// A request's own; those of a message that is none stand with it.
+    wishes: Wishes,
     outcome: &'o Outcome,
     /// JSON text.
     remote_id: Option<String>,
@@ -169,15 +172,32 @@ pub(super) struct Parcel<'o> {
 impl<'o> Parcel<'o> {
     pub(super) fn of_request(
         epoch: Epoch,
-        message: &Rc<Message>,
+        kept: &Rc<Kept>,
         outcome: &'o Outcome,
+        sums: (Micros, u32, bool),
+    ) -> Self {
+        let whose = Whose::Request(Rc::clone(kept));
+        let remote_id = outcome.remote_id.as_ref().map(RemoteId::to_json);
+        Self::of(epoch, whose, outcome, remote_id, sums)
+    }
+
+    fn of(
+        epoch: Epoch,
+        whose: Whose,
+        outcome: &'o Outcome,
+        remote_id: Option<String>,
         (refund, polls, unknown_create): (Micros, u32, bool),
     ) -> Self {
+        let wishes = match &whose {
+            Whose::Request(kept) => Wishes::of(&kept.payload),
+            Whose::Message(_) => Wishes::default(),
+        };
         Self {
             epoch,
-            whose: Whose::Request(Rc::clone(message)),
+            whose,
+            wishes,
             outcome,
-            remote_id: outcome.remote_id.as_ref().map(RemoteId::to_json),
+            remote_id,
             refund,
             polls,
             unknown_create,
@@ -190,14 +210,19 @@ impl<'o> Parcel<'o> {
 
     fn about(&self) -> About<'_> {
         match &self.whose {
-            Whose::Request(message) => message.about(),
+            Whose::Request(kept) => About {
+                id: Some(kept.id.as_str()),
+                job: Some(&kept.kind.name),
+                meta: self.wishes.meta.as_deref(),
+                ..About::default()
+            },
             Whose::Message(held) => held.1.about(),
         }
     }
 
     fn reply_to(&self) -> Option<&str> {
         match &self.whose {
-            Whose::Request(message) => message.reply_to.as_deref(),
+            Whose::Request(_) => self.wishes.reply_to.as_deref(),
             Whose::Message(held) => held.1.reply_to.as_deref(),
         }
     }

@@ -1,6 +1,7 @@
 //! A request that a worker has handed out, and what it knows of it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,13 +10,39 @@ use tokio::time::Instant;
 use super::message::Message;
 use super::{Epoch, Held, Hold};
 use crate::backlog::{History, Waiting};
-use crate::job::{Micros, RemoteId};
+use crate::job::{FieldsHash, Kind, Micros, RemoteId, Request, RequestId};
+
+/// What is kept of a request while it is held: there may be very many. The rest stands in its payload.
+pub(super) struct Kept {
+    pub(super) id: RequestId,
+    pub(super) kind: Arc<Kind>,
+    /// Of its fields.
+    pub(super) hash: FieldsHash,
+    /// See [`Message::payload`].
+    pub(super) payload: Box<str>,
+}
+
+impl Kept {
+    /// A message's, and its request for whoever sends it.
+    pub(super) fn of(message: Message, hash: FieldsHash) -> (Self, Request) {
+        let Message {
+            request, payload, ..
+        } = message;
+        let kept = Self {
+            id: request.id().clone(),
+            kind: Arc::clone(request.kind()),
+            hash,
+            payload: payload.into_boxed_str(),
+        };
+        (kept, request)
+    }
+}
 
 /// A request that was handed out.
 pub(super) struct InHand {
     pub(super) epoch: Epoch,
     pub(super) step: u32,
-    pub(super) message: Rc<Message>,
+    pub(super) kept: Rc<Kept>,
     pub(super) history: History,
     pub(super) crashes: u32,
     pub(super) waiting: Option<Waiting>,
@@ -27,11 +54,11 @@ pub(super) struct InHand {
 }
 
 impl InHand {
-    pub(super) fn new(epoch: Epoch, step: u32, message: Rc<Message>) -> Self {
+    pub(super) fn new(epoch: Epoch, step: u32, kept: Kept) -> Self {
         Self {
             epoch,
             step,
-            message,
+            kept: Rc::new(kept),
             history: History::default(),
             crashes: 0,
             waiting: None,
@@ -43,7 +70,7 @@ impl InHand {
 
     pub(super) fn hold(&self) -> Hold<'_> {
         Hold {
-            id: self.message.request.id().as_str(),
+            id: self.kept.id.as_str(),
             epoch: self.epoch,
             step: self.step,
         }
@@ -83,8 +110,19 @@ pub(super) fn ms_until(now: Timestamp, at: Timestamp) -> i64 {
     i64::try_from(at.duration_since(now).as_millis()).unwrap_or(0)
 }
 
-/// The hash of a message's fields, as Redis keeps it.
-pub(super) fn hash_text(message: &Message) -> String {
-    let hash = u128::from_be_bytes(message.request.fields_hash().0);
-    format!("{hash:032x}")
+/// The hash of a request's fields, as Redis keeps it.
+pub(super) fn hash_text(hash: FieldsHash) -> String {
+    format!("{:032x}", u128::from_be_bytes(hash.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There may be very many of them.
+    #[test]
+    fn a_request_in_hand_is_small() {
+        assert!(size_of::<InHand>() <= 176, "{}", size_of::<InHand>());
+        assert!(size_of::<Kept>() <= 56, "{}", size_of::<Kept>());
+    }
 }

@@ -1,8 +1,9 @@
 //! How a worker begins: it connects, sees that it can and may work, and takes its place.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use tokio::time::Instant;
 
 use super::claims::Looks;
@@ -96,7 +97,7 @@ impl RedisBacklog {
             max_in_flight: settings.max_in_flight,
             on_unknown_create: settings.on_unknown_create,
             wall_clock: settings.wall_clock,
-            held: HashMap::new(),
+            held: HashMap::default(),
             next_ticket: 0,
             found: VecDeque::new(),
             raws: VecDeque::new(),

@@ -115,7 +115,7 @@ impl RedisBacklog {
                 let job = &self.held[&ticket];
                 let polls = outcome.polls.saturating_sub(job.history.polls);
                 let sums = (refund, polls, unknown);
-                let parcel = Parcel::of_request(job.epoch, &job.message, outcome, sums);
+                let parcel = Parcel::of_request(job.epoch, &job.kept, outcome, sums);
                 ((at, ticket, ()), parcel)
             };
         ends.into_iter().map(parcel).unzip()
@@ -320,9 +320,25 @@ impl RedisBacklog {
                     }
                 }
             }
-            batch.answers[at] = Some(self.answer(ticket, answer));
+            let is_retry = matches!(record, Record::Retry { .. });
+            batch.answers[at] = Some(match self.answer(ticket, answer) {
+                Answer::Done if is_retry => self.recalled(ticket),
+                answer => answer,
+            });
         }
         Ok(())
+    }
+
+    /// Has a request sent again.
+    fn recalled(&self, ticket: Ticket) -> Answer {
+        let Some(job) = self.held.get(&ticket) else {
+            return Answer::Lost;
+        };
+        match self.intake.restore(&job.kept.payload, &job.kept.id) {
+            Ok(message) => Answer::Recalled(Box::new(message.request)),
+            // It was good before, and what it is judged by does not change in a run.
+            Err(_) => Answer::Done,
+        }
     }
 
     fn begun(

@@ -13,6 +13,9 @@ use super::{Answer as QueueAnswer, Assert, Held, JobState, Known};
 use crate::backlog::Ticket;
 use crate::redis::LinkError;
 
+/// Of very many jobs so many are spoken of in one exchange: what it takes in memory is bounded.
+const TOGETHER: usize = if cfg!(test) { 3 } else { 8192 };
+
 impl RedisBacklog {
     /// Sees to a connection that is new: is it the same Redis, does it know what we hold?
     pub(super) async fn settle_in(&mut self) -> Result<(), LinkError> {
@@ -48,12 +51,19 @@ impl RedisBacklog {
 
     /// Puts back what Redis may have lost of what is held.
     async fn assert_all(&mut self) -> Result<u32, LinkError> {
+        let mut put_back = 0;
+        for some in self.tickets().chunks(TOGETHER) {
+            put_back += self.assert_some(some).await?;
+        }
+        Ok(put_back)
+    }
+
+    async fn assert_some(&mut self, tickets: &[Ticket]) -> Result<u32, LinkError> {
         let now = (self.wall_clock)();
-        let tickets = self.tickets();
-        let remote_ids: Vec<Option<String>> = self.remote_ids(&tickets);
+        let remote_ids = self.remote_ids(tickets);
         let hashes: Vec<String> = tickets
             .iter()
-            .map(|t| hash_text(&self.held[t].message))
+            .map(|t| hash_text(self.held[t].kept.hash))
             .collect();
         let api = self.api.clone();
         let items: Vec<Assert<'_>> = tickets
@@ -70,7 +80,7 @@ impl RedisBacklog {
                 Assert {
                     hold: job.hold(),
                     state,
-                    payload: &job.message.payload,
+                    payload: &job.kept.payload,
                     hash,
                     history: job.history,
                     crashes: job.crashes,
@@ -92,7 +102,7 @@ impl RedisBacklog {
             Err(e) => return Err(self.link.failed(&e)),
         };
         drop(items);
-        for (ticket, answer) in tickets.into_iter().zip(asserted.answers) {
+        for (&ticket, answer) in tickets.iter().zip(asserted.answers) {
             match answer {
                 QueueAnswer::Done => {}
                 QueueAnswer::Lost => self.lost(ticket),
@@ -107,7 +117,19 @@ impl RedisBacklog {
         self.settle_in().await?;
         let asked = self.clock.now();
         let tickets = self.tickets();
-        let remote_ids = self.remote_ids(&tickets);
+        // A worker that holds nothing says so.
+        let mut some = tickets.chunks(TOGETHER);
+        self.beat_some(some.next().unwrap_or_default()).await?;
+        for some in some {
+            self.beat_some(some).await?;
+        }
+        self.clock.extend(asked, self.lease);
+        self.beat_at = Instant::now() + self.lease / 3;
+        Ok(())
+    }
+
+    async fn beat_some(&mut self, tickets: &[Ticket]) -> Result<(), LinkError> {
+        let remote_ids = self.remote_ids(tickets);
         let items: Vec<Known<'_>> = tickets
             .iter()
             .zip(&remote_ids)
@@ -122,8 +144,6 @@ impl RedisBacklog {
             Err(e) => return Err(self.link.failed(&e)),
         };
         drop(items);
-        self.clock.extend(asked, self.lease);
-        self.beat_at = Instant::now() + self.lease / 3;
         self.looks.workers = beat.workers;
         let now = (self.wall_clock)();
         for place in beat.lost {

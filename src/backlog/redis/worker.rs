@@ -8,10 +8,11 @@
 //!   claim brought stays in hand for the next one, and what is answered of a batch is not asked again.
 //! * After Redis came back as another run, everything that is held is asserted before anything is claimed.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::warn;
@@ -56,8 +57,8 @@ pub struct RedisBacklog {
     pub(super) on_unknown_create: UnknownCreatePolicy,
     pub(super) wall_clock: fn() -> Timestamp,
 
-    /// What was handed out and not settled or released.
-    pub(super) held: HashMap<Ticket, InHand>,
+    /// What was handed out and not settled or released. Boxed, since a map of very many has as much room again.
+    pub(super) held: HashMap<Ticket, Box<InHand>>,
     pub(super) next_ticket: u64,
     /// Taken, and not judged yet.
     pub(super) found: VecDeque<Held>,
@@ -114,13 +115,6 @@ impl RedisBacklog {
             Ok(answer) => Ok(answer),
             Err(e) => Err(self.link.failed(&e)),
         }
-    }
-
-    pub(super) fn hold_ticket(&mut self, job: InHand) -> Ticket {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
-        self.held.insert(ticket, job);
-        ticket
     }
 
     /// Until when messages are kept that nobody asks for.

@@ -89,6 +89,15 @@ pub enum Deadline {
     In(Duration),
 }
 
+/// What a producer wants beside the outcome.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// See [`Message::reply_to`].
+    pub reply_to: Option<String>,
+    /// See [`Message::meta`].
+    pub meta: Option<Box<RawValue>>,
+}
+
 /// A message that is no request, or none that may be sent.
 #[derive(Clone, Debug)]
 pub struct Rejected {
@@ -151,17 +160,6 @@ impl fmt::Debug for MessageText {
 }
 
 impl Message {
-    /// What stands around its outcome.
-    #[must_use]
-    pub fn about(&self) -> About<'_> {
-        About {
-            id: Some(self.request.id().as_str()),
-            job: Some(&self.request.kind().name),
-            meta: self.meta.as_deref(),
-            ..About::default()
-        }
-    }
-
     /// What it becomes where it may not be admitted: its id is that of another request with
     /// other fields. `text` is the message as it came.
     #[must_use]
@@ -176,6 +174,18 @@ impl Message {
             reply_to: self.reply_to,
             meta: self.meta,
             is_conflict: true,
+        }
+    }
+}
+
+impl Wishes {
+    /// What stands in a [payload](Message::payload). A message is checked before it is one.
+    #[must_use]
+    pub fn of(payload: &str) -> Self {
+        let members = Members::read(payload);
+        Self {
+            reply_to: optional(&members, "reply_to").and_then(string),
+            meta: members.get("meta").map(ToOwned::to_owned),
         }
     }
 }

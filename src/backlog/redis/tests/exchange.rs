@@ -351,6 +351,11 @@ impl Told {
                 owned.is_begun = true;
             }
             (Record::Begin { .. }, Recorded::NotYet(_)) => {}
+            (Record::Retry { .. }, Recorded::Recalled(request)) => {
+                assert_eq!(request.id().as_str(), owned.id);
+                self.spent -= RESERVE.0;
+                owned.stage = None;
+            }
             (_, Recorded::Done) => match record {
                 Record::Withdraw => {
                     self.creates -= 1;
@@ -364,10 +369,6 @@ impl Told {
                 Record::Created(waiting) => {
                     owned.is_begun = false;
                     owned.stage = Some(waiting.clone());
-                }
-                Record::Retry { .. } => {
-                    self.spent -= RESERVE.0;
-                    owned.stage = None;
                 }
                 Record::Finish { .. } => {
                     *self.ended.entry(owned.id.clone()).or_default() += 1;

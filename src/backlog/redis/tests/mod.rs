@@ -12,6 +12,7 @@ mod keep;
 mod late;
 mod life;
 mod load;
+mod many;
 mod model;
 mod pace;
 mod rights;
