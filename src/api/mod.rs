@@ -16,6 +16,8 @@ mod loose;
 pub mod pieces;
 mod refusal;
 mod reply;
+#[cfg(test)]
+mod testing;
 mod transport;
 mod v1;
 mod v2;

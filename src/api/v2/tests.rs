@@ -1,83 +1,27 @@
 //! Every body of v2 that the service's documents print, and those that services of the same shape
 //! send, against what they mean; then what no body may do.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::api::{Answer, CreateReply, LookUpError, PollReply, Reader, Refusal, RefusalRules};
+use crate::api::PollReply;
+use crate::api::testing::{Decoders, answer, in_words, no_mutation_breaks, reader};
 use crate::job::{Allowlist, Kinds, RemoteId, Request, RequestId, SiteRule};
 
-const ACCOUNT: &str = "s3cr3t-account";
+const V2: Decoders = Decoders {
+    create: decode_create,
+    poll: decode_poll,
+};
 
-fn account() -> AccountToken {
-    AccountToken::try_new(ACCOUNT).unwrap()
-}
-
-static MASKED: LazyLock<AccountToken> = LazyLock::new(account);
-static NO_RULES: LazyLock<RefusalRules> = LazyLock::new(RefusalRules::default);
-
-fn reader() -> Reader<'static> {
-    Reader {
-        account: &MASKED,
-        rules: &NO_RULES,
-    }
-}
-
-fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
-    let body = Bytes::copy_from_slice(body.as_ref());
-    let html = body.starts_with(b"<");
-    let content_type = if html {
-        "text/html; charset=utf-8"
-    } else {
-        "application/json"
-    };
-    Answer {
-        status,
-        retry_after: None,
-        content_type: content_type.to_owned(),
-        body,
-    }
-}
-
-/// A reply in few words: its class, and what is in it.
 fn create(status: u16, body: impl AsRef<[u8]>) -> String {
-    let reply = decode_create(&answer(status, body), &reader());
-    let shown = format!("{reply:?}");
-    assert!(!shown.contains(ACCOUNT), "{shown}");
-    match reply {
-        CreateReply::Created(id) => format!("created {}", id.to_json()),
-        CreateReply::Refused(refusal) => refused(&refusal),
-        CreateReply::Throttled(_) => "throttled".to_owned(),
-        CreateReply::NotSent(_) => "not sent".to_owned(),
-        CreateReply::Unknown { why, .. } => format!("unknown: {why}"),
-    }
+    V2.create(status, body)
 }
 
 fn poll(status: u16, body: impl AsRef<[u8]>) -> String {
-    let members = ["gRecaptchaResponse".to_owned(), "token".to_owned()];
-    let reply = decode_poll(&answer(status, body), &members, &reader());
-    let shown = format!("{reply:?}");
-    for secret in [ACCOUNT, "3AHJ_"] {
-        assert!(!shown.contains(secret), "{shown}");
-    }
-    match reply {
-        PollReply::Solved(token) => format!("solved {}", token.expose_secret()),
-        PollReply::Pending => "pending".to_owned(),
-        PollReply::UnknownStatus(status) => format!("status {status}"),
-        PollReply::Failed(why) => format!("failed: {why}"),
-        PollReply::NoToken => "no token".to_owned(),
-        PollReply::Refused(refusal) => refused(&refusal),
-        PollReply::Throttled(_) => "throttled".to_owned(),
-        PollReply::Transient(why) => format!("transient: {why}"),
-    }
-}
-
-fn refused(refusal: &Refusal) -> String {
-    format!("{:?}: {}", refusal.cause, refusal.message)
+    V2.poll(status, body)
 }
 
 #[rustfmt::skip]
@@ -168,17 +112,8 @@ const POLLS: &[(u16, &str, &str)] = &[
 ];
 
 #[test]
-fn every_create_answer_means_what_the_documents_say() {
-    for (status, body, meaning) in CREATES {
-        assert_eq!(&create(*status, body), meaning, "HTTP {status} {body}");
-    }
-}
-
-#[test]
-fn every_poll_answer_means_what_the_documents_say() {
-    for (status, body, meaning) in POLLS {
-        assert_eq!(&poll(*status, body), meaning, "HTTP {status} {body}");
-    }
+fn every_answer_means_what_the_documents_say() {
+    V2.assert_meanings(CREATES, POLLS);
 }
 
 #[test]
@@ -267,49 +202,9 @@ fn a_poll_sends_the_id_back_as_it_came() {
     }
 }
 
-/// Bodies near the documented ones: bytes flipped, cut out, doubled and put in.
 #[test]
 fn no_mutation_makes_a_panic_or_lets_a_secret_out() {
-    let mut random = fastrand::Rng::with_seed(0x7632);
-    let rows: Vec<&str> = CREATES
-        .iter()
-        .chain(POLLS)
-        .map(|(_, body, _)| *body)
-        .collect();
-    let (mut created, mut solved) = (0, 0);
-    for _ in 0..50_000 {
-        let mut body = rows[random.usize(..rows.len())].as_bytes().to_vec();
-        for _ in 0..random.usize(1..4) {
-            let at = random.usize(..=body.len());
-            match random.u8(..4) {
-                0 if at < body.len() => body[at] = random.u8(..),
-                1 => body.truncate(at),
-                2 => body.insert(at, b"{}[]\",:\\0tfn-\xff"[random.usize(..14)]),
-                _ => {
-                    let end = random.usize(at..=body.len().min(at + 20));
-                    let piece = body[at..end].to_vec();
-                    let to = random.usize(..=body.len());
-                    body.splice(to..to, piece);
-                }
-            }
-        }
-        let status = [200, 400, 429, 500][random.usize(..4)];
-        let reply = decode_create(&answer(status, &body), &reader());
-        assert!(!format!("{reply:?}").contains(ACCOUNT));
-        if let CreateReply::Created(id) = reply {
-            created += 1;
-            assert_eq!(RemoteId::from_json(&id.to_json()), Some(id));
-        }
-        let members = ["gRecaptchaResponse".to_owned(), "token".to_owned()];
-        let reply = decode_poll(&answer(status, &body), &members, &reader());
-        assert!(!format!("{reply:?}").contains(ACCOUNT));
-        if let PollReply::Solved(token) = reply {
-            solved += 1;
-            assert!(!token.expose_secret().trim().is_empty());
-        }
-    }
-    // Else they were no mutations of these bodies, or none was read.
-    assert!(created > 200 && solved > 200, "{created} {solved}");
+    no_mutation_breaks(V2, CREATES, POLLS, 50_000);
 }
 
 proptest! {
@@ -332,13 +227,11 @@ proptest! {
 
 #[test]
 fn balances() {
-    let balance = |status, body: &str| match decode_balance(&answer(status, body), &reader()) {
-        Ok(b) => {
+    let balance = |status, body: &str| {
+        in_words(decode_balance(&answer(status, body), &reader()), |b| {
             let voucher = b.voucher.map(|v| v.to_string()).unwrap_or_default();
             format!("${} {voucher} {:?}", b.amount, b.quantity)
-        }
-        Err(LookUpError::Refused(refusal)) => refused(&refusal),
-        Err(error) => error.to_string(),
+        })
     };
     for (status, body, meaning) in [
         (
@@ -374,10 +267,10 @@ fn balances() {
         (
             200,
             r#"{"errorId": 0}"#,
-            "no usable answer: HTTP 200, application/json: no balance",
+            "unusable: HTTP 200, application/json: no balance",
         ),
-        (502, "<html>", "no usable answer: HTTP 502, text/html"),
-        (429, "", "the service wants to be asked later"),
+        (502, "<html>", "unusable: HTTP 502, text/html"),
+        (429, "", "throttled"),
     ] {
         assert_eq!(balance(status, body), meaning, "HTTP {status} {body}");
     }

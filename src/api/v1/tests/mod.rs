@@ -1,87 +1,31 @@
 //! Every body that the service's documents print, and those reported of real servers and clients,
 //! against what they mean; then what no body may do.
 
-use std::sync::{Arc, LazyLock};
+mod account;
+mod refusals;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::api::Answer;
-use crate::api::{
-    CreateReply, LookUpError, PollReply, Reader, Refusal, RefusalCause, RefusalRules, RetryAfter,
-};
+use crate::api::testing::{Decoders, account, answer, no_mutation_breaks, reader};
+use crate::api::{Answer, CreateReply, PollReply, RetryAfter};
 use crate::job::{Allowlist, Kinds, RemoteId, Request, RequestId, SiteRule};
 
-const ACCOUNT: &str = "s3cr3t-account";
+const V1: Decoders = Decoders {
+    create: decode_create,
+    poll: decode_poll,
+};
 
-fn account() -> AccountToken {
-    AccountToken::try_new(ACCOUNT).unwrap()
-}
-
-static MASKED: LazyLock<AccountToken> = LazyLock::new(account);
-static NO_RULES: LazyLock<RefusalRules> = LazyLock::new(RefusalRules::default);
-
-fn reader() -> Reader<'static> {
-    Reader {
-        account: &MASKED,
-        rules: &NO_RULES,
-    }
-}
-
-fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
-    let body = Bytes::copy_from_slice(body.as_ref());
-    let html = body.starts_with(b"<");
-    let content_type = if html {
-        "text/html; charset=utf-8"
-    } else {
-        "application/json"
-    };
-    Answer {
-        status,
-        retry_after: None,
-        content_type: content_type.to_owned(),
-        body,
-    }
-}
-
-/// A reply in few words: its class, and what is in it.
 fn create(status: u16, body: impl AsRef<[u8]>) -> String {
-    let reply = decode_create(&answer(status, body), &reader());
-    let shown = format!("{reply:?}");
-    assert!(!shown.contains(ACCOUNT), "{shown}");
-    match reply {
-        CreateReply::Created(id) => format!("created {}", id.to_json()),
-        CreateReply::Refused(refusal) => refused(&refusal),
-        CreateReply::Throttled(_) => "throttled".to_owned(),
-        CreateReply::NotSent(_) => "not sent".to_owned(),
-        CreateReply::Unknown { why, .. } => format!("unknown: {why}"),
-    }
+    V1.create(status, body)
 }
 
 fn poll(status: u16, body: impl AsRef<[u8]>) -> String {
-    let members = ["gRecaptchaResponse".to_owned(), "token".to_owned()];
-    let reply = decode_poll(&answer(status, body), &members, &reader());
-    let shown = format!("{reply:?}");
-    for secret in [ACCOUNT, "P1_", "3AHJ_"] {
-        assert!(!shown.contains(secret), "{shown}");
-    }
-    match reply {
-        PollReply::Solved(token) => format!("solved {}", token.expose_secret()),
-        PollReply::Pending => "pending".to_owned(),
-        PollReply::UnknownStatus(status) => format!("status {status}"),
-        PollReply::Failed(why) => format!("failed: {why}"),
-        PollReply::NoToken => "no token".to_owned(),
-        PollReply::Refused(refusal) => refused(&refusal),
-        PollReply::Throttled(_) => "throttled".to_owned(),
-        PollReply::Transient(why) => format!("transient: {why}"),
-    }
-}
-
-fn refused(refusal: &Refusal) -> String {
-    format!("{:?}: {}", refusal.cause, refusal.message)
+    V1.poll(status, body)
 }
 
 /// The answers to a create that are printed in an original (P), reported (R), or neither.
@@ -236,17 +180,8 @@ const POLLS: &[(u16, &str, &str)] = &[
 ];
 
 #[test]
-fn every_create_answer_means_what_the_documents_say() {
-    for (status, body, meaning) in CREATES {
-        assert_eq!(&create(*status, body), meaning, "HTTP {status} {body}");
-    }
-}
-
-#[test]
-fn every_poll_answer_means_what_the_documents_say() {
-    for (status, body, meaning) in POLLS {
-        assert_eq!(&poll(*status, body), meaning, "HTTP {status} {body}");
-    }
+fn every_answer_means_what_the_documents_say() {
+    V1.assert_meanings(CREATES, POLLS);
 }
 
 #[test]
@@ -426,48 +361,9 @@ fn a_kind_that_does_not_speak_v1_is_not_encoded() {
     assert_eq!(encode_create(&account(), &request), None);
 }
 
-/// 100,000 bodies near the documented ones: bytes flipped, cut out, doubled and put in.
 #[test]
 fn no_mutation_makes_a_panic_or_lets_a_secret_out() {
-    let mut random = fastrand::Rng::with_seed(0x70_6f_6c_6c);
-    let rows: Vec<&str> = CREATES
-        .iter()
-        .chain(POLLS)
-        .map(|(_, body, _)| *body)
-        .collect();
-    let (mut created, mut solved) = (0, 0);
-    for _ in 0..100_000 {
-        let mut body = rows[random.usize(..rows.len())].as_bytes().to_vec();
-        for _ in 0..random.usize(1..4) {
-            let at = random.usize(..=body.len());
-            match random.u8(..4) {
-                0 if at < body.len() => body[at] = random.u8(..),
-                1 => body.truncate(at),
-                2 => body.insert(at, b"{}[]\",:\\0tfn-\xff"[random.usize(..14)]),
-                _ => {
-                    let end = random.usize(at..=body.len().min(at + 20));
-                    let piece = body[at..end].to_vec();
-                    let to = random.usize(..=body.len());
-                    body.splice(to..to, piece);
-                }
-            }
-        }
-        let status = [200, 400, 429, 500][random.usize(..4)];
-        let reply = decode_create(&answer(status, &body), &reader());
-        assert!(!format!("{reply:?}").contains(ACCOUNT));
-        if let CreateReply::Created(id) = reply {
-            created += 1;
-            assert_eq!(RemoteId::from_json(&id.to_json()), Some(id));
-        }
-        let reply = decode_poll(&answer(status, &body), &["token".to_owned()], &reader());
-        assert!(!format!("{reply:?}").contains(ACCOUNT));
-        if let PollReply::Solved(token) = reply {
-            solved += 1;
-            assert!(!token.expose_secret().trim().is_empty());
-        }
-    }
-    // Else they were no mutations of these bodies, or none was read.
-    assert!(created > 200 && solved > 200, "{created} {solved}");
+    no_mutation_breaks(V1, CREATES, POLLS, 100_000);
 }
 
 proptest! {
@@ -498,227 +394,4 @@ fn poll_plain(body: &str) -> String {
         PollReply::Solved(token) => token.expose_secret().to_owned(),
         reply => format!("{reply:?}"),
     }
-}
-
-#[test]
-fn words_of_refusals() {
-    use RefusalCause::{
-        BadRequest, BadToken, Blocked, NoBalance, Passing, UnknownJob, Unrecognised,
-    };
-    // What it means of a create, and of a poll where that differs.
-    let table: &[(&str, RefusalCause, Option<RefusalCause>)] = &[
-        ("Invalid api token.", BadToken, None),
-        ("api_token is required", BadToken, None),
-        ("The api token field is required.", BadToken, None),
-        ("API key not found", BadToken, None),
-        ("apiKey invalid", BadToken, None),
-        ("Your API Key doesn't exist", BadToken, None),
-        ("Invalid token", BadToken, None),
-        ("Token is invalid!", BadToken, None),
-        ("Unauthorized", BadToken, None),
-        ("Unauthenticated.", BadToken, None),
-        ("Token không hợp lệ", BadToken, None),
-        ("token khong hop le", BadToken, None),
-        ("Khóa tài khoản không hợp lệ", BadToken, None),
-        ("Khoá tài khoản khách hàng không tồn tại", BadToken, None),
-        ("Sai api token", BadToken, None),
-        ("Tài khoản không tồn tại", BadToken, None),
-        ("Invalid api token or job id", BadToken, None),
-        ("User not found", BadToken, None),
-        ("Account does not exist.", BadToken, None),
-        ("Insufficient balance", NoBalance, None),
-        ("Your balance is not enough.", NoBalance, None),
-        ("Your balance is 0.00000", NoBalance, None),
-        ("You don't have enough credits", NoBalance, None),
-        ("Not enough money; please top up", NoBalance, None),
-        ("Số dư không đủ", NoBalance, None),
-        ("So du tai khoan khong du", NoBalance, None),
-        ("Số dư tài khoản không đủ để thực hiện", NoBalance, None),
-        (
-            "Tài khoản không đủ tiền, vui lòng nạp thêm",
-            NoBalance,
-            None,
-        ),
-        ("Your api key has insufficient funds", NoBalance, None),
-        ("Your account has been suspended", Blocked, None),
-        ("Account blocked", Blocked, None),
-        ("User is banned", Blocked, None),
-        ("Tài khoản của bạn đã bị khóa", Blocked, None),
-        ("Tài khoản đã bị khoá", Blocked, None),
-        ("tai khoan bi khoa", Blocked, None),
-        ("IP blocked", Blocked, None),
-        ("ERROR_IP_NOT_ALLOWED", Blocked, None),
-        ("ERROR_ACCOUNT_SUSPENDED", Blocked, None),
-        // About one row, one kind or one moment: no fault of the account.
-        ("Invalid website key", BadRequest, None),
-        ("Website key does not exist", BadRequest, None),
-        ("Khoá trang web không hợp lệ", BadRequest, None),
-        ("Invalid sitekey", BadRequest, None),
-        ("Captcha token type not supported", Unrecognised, None),
-        ("Captcha token is invalid", Unrecognised, None),
-        ("Invalid token type", Unrecognised, None),
-        ("Unauthorized website", Unrecognised, None),
-        ("This domain is blocked", Unrecognised, None),
-        ("Website bị khóa", Unrecognised, None),
-        ("Proxy IP is banned by the website", Unrecognised, None),
-        ("Not enough workers", Unrecognised, None),
-        ("Insufficient data", Unrecognised, None),
-        ("Không đủ thông tin", Unrecognised, None),
-        ("No workers available, 0 credits charged", Passing, None),
-        ("Api token rate limit exceeded", Unrecognised, None),
-        (
-            "Api token is fine but for now this kind is disabled",
-            Unrecognised,
-            None,
-        ),
-        ("Api token accepted. Website key invalid.", BadRequest, None),
-        ("ERROR_NO_SLOT_AVAILABLE", Passing, None),
-        ("ERROR_TASK_IS_MAINTENANCE", Passing, None),
-        ("System is under maintenance", Passing, None),
-        ("website_url is required.", BadRequest, None),
-        ("The data.websiteURL field must be a url", BadRequest, None),
-        ("Missing parameter: website_key", BadRequest, None),
-        ("Thiếu tham số website_url", BadRequest, None),
-        ("Tham số không hợp lệ", BadRequest, None),
-        ("Invalid type for website", Unrecognised, None),
-        ("Dịch vụ không hợp lệ", Unrecognised, None),
-        ("Hệ thống đang bảo trì, vui lòng thử lại sau", Passing, None),
-        ("Server quá tải", Passing, None),
-        ("Please try again later", Passing, None),
-        (
-            "Invalid job type, try again later",
-            Unrecognised,
-            Some(UnknownJob),
-        ),
-        ("Website key invalid, try again later", BadRequest, None),
-        ("Your account is suspended, try again later", Blocked, None),
-        ("MESSAGE_ERROR", Unrecognised, None),
-        ("Invalid user id", Unrecognised, None),
-        ("", Unrecognised, None),
-        // Only a poll names a job.
-        ("Job not found", Unrecognised, Some(UnknownJob)),
-        ("Invalid job_id", Unrecognised, Some(UnknownJob)),
-        ("job_id does not exist.", Unrecognised, Some(UnknownJob)),
-        (
-            "Job not found for this api token",
-            Unrecognised,
-            Some(UnknownJob),
-        ),
-        ("Công việc không tồn tại", Unrecognised, Some(UnknownJob)),
-        ("Yêu cầu không tồn tại", Unrecognised, Some(UnknownJob)),
-        ("ERROR_NO_SUCH_CAPCHA_ID", Unrecognised, Some(UnknownJob)),
-        ("Invalid type_job_id", Unrecognised, Some(UnknownJob)),
-    ];
-    for (message, of_create, of_poll) in table {
-        let body = serde_json::json!({"error": true, "message": message}).to_string();
-        let expected = format!("{of_create:?}: {message}");
-        assert_eq!(create(200, &body), expected);
-        let expected = format!("{:?}: {message}", of_poll.unwrap_or(*of_create));
-        assert_eq!(poll(200, &body), expected);
-    }
-}
-
-#[test]
-fn diacritics_may_be_composed_or_not() {
-    // "số dư không đủ" with combining marks.
-    let body =
-        "{\"error\": true, \"message\": \"so\u{302}\u{301} du\u{31b} kho\u{302}ng đu\u{309}\"}";
-    assert!(
-        create(200, body).starts_with("NoBalance"),
-        "{}",
-        create(200, body)
-    );
-}
-
-/// The answers to getBalance that are printed, and what else may come.
-#[rustfmt::skip]
-const BALANCES: &[(u16, &str, &str)] = &[
-    (200, r#"{"error": false, "balance": "0.00000", "message": "Get balance success."}"#, "$0"),
-    (200, r#"{"error": true, "message": "Invalid api token."}"#, "BadToken: Invalid api token."),
-    (200, r#"{"error": false, "balance": "12.34567"}"#, "$12.34567"),
-    (200, r#"{"error": false, "balance": 12.34567}"#, "$12.34567"),
-    (200, r#"{"success": true, "balance": "1.99999999"}"#, "$1.999999"),
-    (200, r#"{"error": false, "balance": "-0.5"}"#, "$-0.5"),
-    (401, r#"{"error": true, "message": "s3cr3t-account"}"#, "BadToken: [secret]"),
-    (200, r#"{"error": true, "balance": "5"}"#, "Unrecognised: "),
-    (200, r#"{"error": false, "balance": null}"#, "unusable: HTTP 200, application/json: no balance"),
-    (200, r#"{"error": false, "balance": "plenty"}"#, "unusable: HTTP 200, application/json: no balance"),
-    (200, r#"{"error": false}"#, "unusable: HTTP 200, application/json: no balance"),
-    (404, r#"{"balance": "5"}"#, "unusable: HTTP 404, application/json: no balance"),
-    (502, r#"{"balance": "5"}"#, "unusable: HTTP 502, application/json: no balance"),
-    (500, r#"{"error": true, "message": "Invalid api token."}"#, "unusable: HTTP 500, application/json: no balance"),
-    (200, "<html>", "unusable: HTTP 200, text/html"),
-    (502, "<html>", "unusable: HTTP 502, text/html"),
-    (200, "", "unusable: HTTP 200, application/json, empty"),
-    (200, r#"{"error": false, "balance": "0.0"#, "unusable: HTTP 200, application/json: cut short at byte 32"),
-    (429, "", "throttled"),
-];
-
-fn in_words<T>(reply: Result<T, LookUpError>, told: impl FnOnce(T) -> String) -> String {
-    match reply {
-        Ok(found) => told(found),
-        Err(LookUpError::Refused(refusal)) => refused(&refusal),
-        Err(LookUpError::Throttled(_)) => "throttled".to_owned(),
-        Err(LookUpError::NoAnswer(why)) => format!("no answer: {why}"),
-        Err(LookUpError::Unusable(why)) => format!("unusable: {why}"),
-    }
-}
-
-#[test]
-fn every_balance_means_what_the_documents_say() {
-    for (status, body, meaning) in BALANCES {
-        let reply = decode_balance(&answer(*status, body), &reader());
-        let words = in_words(reply, |balance| {
-            assert_eq!((balance.voucher, balance.quantity), (None, None));
-            format!("${}", balance.amount)
-        });
-        assert_eq!(&words, meaning, "HTTP {status} {body}");
-    }
-}
-
-#[test]
-fn services_are_told_in_their_own_words() {
-    let services = |body: &str| {
-        in_words(decode_services(&answer(200, body), &reader()), |list| {
-            list.iter()
-                .map(|s| {
-                    let price = s.price.map(|p| p.to_string()).unwrap_or_default();
-                    let active = s.is_active;
-                    format!(
-                        "{}|{}|{price}|{}|{}|{active:?}",
-                        s.id, s.name, s.avg_success, s.avg_time
-                    )
-                })
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
-    };
-    assert_eq!(
-        services(
-            r#"{"error": false, "service": [{"id": 1, "name": "reCaptcha v2", "price": "0.00055", "avg_success": "98%", "avg_time": "15s", "is_active": 1, "x": []}], "message": "…"}"#
-        ),
-        "1|reCaptcha v2|0.00055|98%|15s|Some(true)"
-    );
-    assert_eq!(
-        services(
-            r#"{"service": [{"id": "11", "price": 0.001, "avg_time": 15, "is_active": "0"}, {"name": "x"}, 7, {"id": 3, "name": "\u001b[2J s3cr3t-account"}]}"#
-        ),
-        "11||0.001||15|Some(false) 3|\\u{1b}[2J [secret]||||None"
-    );
-    assert_eq!(services(r#"{"error": false, "service": []}"#), "");
-    assert_eq!(
-        services(r#"{"error": false, "service": null}"#),
-        "unusable: HTTP 200, application/json: no list of services"
-    );
-    assert_eq!(
-        services(r#"{"error": true, "message": "Invalid api token."}"#),
-        "BadToken: Invalid api token."
-    );
-}
-
-#[test]
-fn questions_about_the_account_carry_its_token_and_nothing_else() {
-    let token = AccountToken::try_new("YOUR_API_KEY").unwrap();
-    assert_eq!(encode_balance(&token), br#"{"api_token":"YOUR_API_KEY"}"#);
-    assert_eq!(encode_services(&token), br#"{"api_token":"YOUR_API_KEY"}"#);
 }
