@@ -51,6 +51,11 @@ fn a_disk_that_fills_up_stops_the_run_and_loses_nothing() {
         "unshare and mount (util-linux) are needed, and a kernel that grants them: {stderr}"
     );
     assert!(stderr.contains("first 74"), "{stderr}");
+    assert!(
+        stderr.contains("has every step that could be recorded")
+            && !stderr.contains("nothing is lost"),
+        "{stderr}"
+    );
     assert!(stderr.contains("second 0"), "{stderr}");
     hold_against_ledger(&case, &api, 1000);
     assert!(

@@ -65,10 +65,11 @@ pub(super) fn conclude(
             }));
         }
         if !is_done {
-            let place = standing.place.as_ref().map_or_else(String::new, |place| {
-                format!("nothing is lost: {place} has every step; to go on:\n")
-            });
-            print::note(&format!("{why}\n{place}  {again}\n"));
+            let kept = standing
+                .place
+                .as_ref()
+                .map_or_else(String::new, |place| kept(place, &report.stop));
+            print::note(&format!("{why}\n{kept}  {again}\n"));
         }
     }
     if let Some(path) = &settings.summary {
@@ -85,4 +86,16 @@ pub(super) fn conclude(
         .write(path)?;
     }
     Ok(())
+}
+
+/// What `place` still has, where a run ended before its time.
+fn kept(place: &str, stop: &StopReason) -> String {
+    match stop {
+        StopReason::CannotRecord(_) | StopReason::BacklogAway(_) | StopReason::Backlog(_) => {
+            format!(
+                "{place} has every step that could be recorded; what exists beyond that is named above; to go on:\n"
+            )
+        }
+        _ => format!("nothing is lost: {place} has every step; to go on:\n"),
+    }
 }
