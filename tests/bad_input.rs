@@ -168,6 +168,14 @@ fn inputs(said: &mut Said) {
         format!("{HEADER}{GOOD}"),
         &["--job", "nope"],
     );
+    let rows = "https://a.example.com/,k\nhttps://a.example.com/,l\n";
+    let without_kinds = format!("website_url,website_key\n{rows}");
+    said.input_with(
+        "unknown --job of all rows",
+        &without_kinds,
+        &["--job", "nope"],
+    );
+    said.input("no kind at all", &without_kinds);
 }
 
 fn configurations(said: &mut Said) {

@@ -34,6 +34,14 @@ impl Fault {
         }
     }
 
+    /// Of a row, but told of the header already.
+    pub(super) fn told_once(self) -> Self {
+        Self {
+            is_of_header: true,
+            ..self
+        }
+    }
+
     pub(super) fn malformed(column: Option<&str>, why: impl Into<String>) -> Self {
         Self::new(column, Problem::Malformed(why.into()))
     }

@@ -133,7 +133,7 @@ impl Judge {
             (None, None) => judge.header_faults.push(Fault::new(None, Problem::NoKind)),
             (Some(name), job) => {
                 match judge.kinds.find(name).cloned() {
-                    Err(problem) => judge.header_faults.push(Fault::new(None, problem)),
+                    Err(problem) => judge.header_faults.push(Fault::new(Some("--job"), problem)),
                     // Its columns must be there.
                     Ok(kind) if job.is_none() => {
                         judge.plan(kind);
@@ -284,7 +284,11 @@ impl Judge {
             .map(str::trim)
             .filter(|name| !name.is_empty());
         let Some(name) = named.or(self.default_kind.as_deref()) else {
-            return Err(Fault::new(Some("job"), Problem::NoKind));
+            let fault = Fault::new(Some("job"), Problem::NoKind);
+            return Err(match self.header.job {
+                Some(_) => fault,
+                None => fault.told_once(),
+            });
         };
         let is_it = |plan: &Plan| plan.kind.name == name;
         let found = match self.plans.get(self.last_plan).is_some_and(is_it) {
@@ -295,16 +299,19 @@ impl Judge {
             Some(plan) => plan,
             None => match self.kinds.find(name).cloned() {
                 Ok(kind) => self.plan(kind),
-                Err(problem) => return Err(Fault::new(Some("job"), problem)),
+                Err(problem) => {
+                    let fault = Fault::new(Some("job"), problem);
+                    return Err(match named {
+                        Some(_) => fault,
+                        None => fault.told_once(),
+                    });
+                }
             },
         };
         self.last_plan = plan;
         match &self.plans[plan].cells {
             Ok(_) => Ok(plan),
-            Err(why) => Err(Fault {
-                is_of_header: true,
-                ..Fault::malformed(None, why.clone())
-            }),
+            Err(why) => Err(Fault::malformed(None, why.clone()).told_once()),
         }
     }
 
