@@ -130,9 +130,9 @@ def poll_rates(place: Place, jobs: int) -> list[PollRate]:
         highest = polling.at(jobs * 1000 // MORE_THAN_CAN_BE_MADE)
         found = [highest]
         for part in (0.5, 0.7):
-            # A tenth is added to an interval by chance, a second at the most: half of that on average.
+            # A tenth is added to an interval by chance, 200 ms at the most: half of that on average.
             interval_s = jobs / (highest.polls_per_s * part)
-            interval_s -= min(0.5, interval_s / 21)
+            interval_s -= min(0.1, interval_s / 21)
             found.append(polling.at(round(interval_s * 1000)))
     return found
 

@@ -236,10 +236,10 @@ pub(super) fn backoff(failures: u32, rng: &mut fastrand::Rng) -> Duration {
     bound.mul_f64(rng.f64())
 }
 
-/// The most that is added to an interval by chance. It parts what would go at once; more would be for nothing,
-/// and jobs that are polled in nearly the order in which they were made stand near each other in memory and in
-/// the journal.
-const LONGEST_JITTER: Duration = Duration::from_secs(1);
+/// The most that is added to an interval by chance: a tenth of the shortest interval that services of this kind
+/// ask for. It parts what would go at once; more would be for nothing, and jobs that are polled in nearly the
+/// order in which they were made stand near each other in memory and in the journal.
+const LONGEST_JITTER: Duration = Duration::from_millis(200);
 
 /// `interval` and up to a tenth more, so that a burst of creates does not stay a burst of polls.
 pub(super) fn jittered(interval: Duration, rng: &mut fastrand::Rng) -> Duration {
