@@ -19,6 +19,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memchr2;
+
 /// Most levels of lists and objects.
 const DEEPEST: usize = 64;
 /// Most values in a body. A value takes some tens of bytes and can be written in two.
@@ -293,12 +295,12 @@ impl<'a> Reader<'a> {
         let start = self.at;
         let plain = self.until_quote_or_backslash()?;
         if self.took(b'"') {
-            return Ok(String::from_utf8_lossy(&self.body[start..plain]));
+            return Ok(utf8(&self.body[start..plain]));
         }
         let mut text = self.body[start..plain].to_vec();
         loop {
             if self.took(b'"') {
-                return Ok(Cow::Owned(String::from_utf8_lossy(&text).into_owned()));
+                return Ok(Cow::Owned(utf8(&text).into_owned()));
             }
             let c = self.escape()?;
             text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
@@ -309,13 +311,12 @@ impl<'a> Reader<'a> {
     }
 
     fn until_quote_or_backslash(&mut self) -> Result<usize, Malformed> {
-        while !matches!(self.peek(), Some(b'"' | b'\\') | None) {
-            self.at += 1;
-        }
-        if self.peek().is_none() {
-            Err(self.fault(Class::CutShort))
-        } else {
-            Ok(self.at)
+        let rest = &self.body[self.at..];
+        let plain = memchr2(b'"', b'\\', rest);
+        self.at += plain.unwrap_or(rest.len());
+        match plain {
+            Some(_) => Ok(self.at),
+            None => Err(self.fault(Class::CutShort)),
         }
     }
 
@@ -372,6 +373,11 @@ impl<'a> Reader<'a> {
         }
         Ok(code)
     }
+}
+
+/// As [`String::from_utf8_lossy`], which looks at text that is sound more slowly.
+fn utf8(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 #[cfg(test)]

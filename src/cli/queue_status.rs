@@ -121,7 +121,7 @@ struct OrphanView {
 
 fn rfc3339<S: serde::Serializer>(time: &Option<Timestamp>, out: S) -> Result<S::Ok, S::Error> {
     match time {
-        Some(time) => out.serialize_str(&crate::sink::rfc3339(*time)),
+        Some(time) => out.collect_str(&crate::sink::rfc3339(*time)),
         None => out.serialize_none(),
     }
 }

@@ -67,7 +67,9 @@ struct Object<'a> {
 /// An outcome's JSON, without a line end.
 #[must_use]
 pub fn outcome(about: About<'_>, outcome: &Outcome) -> Vec<u8> {
-    let elapsed = outcome.elapsed.map(|e| RawValue::from_string(seconds(e)));
+    let elapsed = outcome
+        .elapsed
+        .map(|e| RawValue::from_string(seconds(e).to_string()));
     let object = Object {
         id: about.id,
         job: about.job,
@@ -121,7 +123,7 @@ fn shown<S: Serializer>(id: &Option<&RemoteId>, out: S) -> Result<S::Ok, S::Erro
 
 fn time<S: Serializer>(time: &Option<Timestamp>, out: S) -> Result<S::Ok, S::Error> {
     match time {
-        Some(time) => out.serialize_str(&rfc3339(*time)),
+        Some(time) => out.collect_str(&rfc3339(*time)),
         None => out.serialize_none(),
     }
 }

@@ -12,6 +12,7 @@ pub mod json;
 mod outbox;
 pub mod redis;
 
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,12 +21,12 @@ pub use outbox::{Outbox, SinkError};
 
 /// A time as it stands in files and messages: RFC 3339, UTC, milliseconds.
 #[must_use]
-pub fn rfc3339(time: Timestamp) -> String {
-    format!("{time:.3}")
+pub fn rfc3339(time: Timestamp) -> impl Display {
+    fmt::from_fn(move |out| write!(out, "{time:.3}"))
 }
 
 /// A time span as it stands there: seconds with three decimals.
 #[must_use]
-pub fn seconds(span: Duration) -> String {
-    format!("{}.{:03}", span.as_secs(), span.subsec_millis())
+pub fn seconds(span: Duration) -> impl Display {
+    fmt::from_fn(move |out| write!(out, "{}.{:03}", span.as_secs(), span.subsec_millis()))
 }
