@@ -105,7 +105,7 @@ struct InFlight {
 #[derive(Clone, Debug, Serialize)]
 struct DeadView {
     id: String,
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "crate::sink::json::time_or_null")]
     at: Option<Timestamp>,
 }
 
@@ -115,15 +115,8 @@ struct OrphanView {
     id: Option<String>,
     remote_id: Option<String>,
     api: Option<String>,
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "crate::sink::json::time_or_null")]
     at: Option<Timestamp>,
-}
-
-fn rfc3339<S: serde::Serializer>(time: &Option<Timestamp>, out: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => out.collect_str(&crate::sink::rfc3339(*time)),
-        None => out.serialize_none(),
-    }
 }
 
 impl QueueView {

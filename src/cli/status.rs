@@ -78,24 +78,14 @@ struct LastRun {
     #[serde(serialize_with = "rfc3339")]
     started: Timestamp,
     /// `None` while it goes on, and where it was killed.
-    #[serde(serialize_with = "rfc3339_or_null")]
+    #[serde(serialize_with = "crate::sink::json::time_or_null")]
     ended: Option<Timestamp>,
     /// Why it ended, in one word.
     stop: Option<String>,
 }
 
 fn rfc3339<S: serde::Serializer>(time: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
-    out.collect_str(&format_args!("{time:.3}"))
-}
-
-fn rfc3339_or_null<S: serde::Serializer>(
-    time: &Option<Timestamp>,
-    out: S,
-) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => rfc3339(time, out),
-        None => out.serialize_none(),
-    }
+    out.collect_str(&crate::sink::rfc3339(*time))
 }
 
 impl From<&JournalStatus> for StatusView {

@@ -47,11 +47,11 @@ struct Object<'a> {
     remote_id: Option<&'a RemoteId>,
     attempts: u32,
     polls: u32,
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "time_or_null")]
     submitted_at: Option<Timestamp>,
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "time_or_null")]
     finished_at: Option<Timestamp>,
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "time_or_null")]
     expires_at: Option<Timestamp>,
     elapsed_s: Option<Box<RawValue>>,
     #[serde(serialize_with = "amount")]
@@ -121,7 +121,11 @@ fn shown<S: Serializer>(id: &Option<&RemoteId>, out: S) -> Result<S::Ok, S::Erro
     }
 }
 
-fn time<S: Serializer>(time: &Option<Timestamp>, out: S) -> Result<S::Ok, S::Error> {
+/// A [time](rfc3339), or `null`.
+pub(crate) fn time_or_null<S: Serializer>(
+    time: &Option<Timestamp>,
+    out: S,
+) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => out.collect_str(&rfc3339(*time)),
         None => out.serialize_none(),
